@@ -1,0 +1,31 @@
+# make demo: train MuMMI for about five minutes and show what came out. make test: the tests.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+DEMO := logdir/demo
+
+.PHONY: demo test lint bench results clean
+
+.venv/installed: requirements.txt requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/python mummi.py --logdir $(DEMO) --task dmc_walker_walk --preset cpu \
+		--steps 8000 --prefill 3000 --eval_every 4000
+	$(BIN)/python plotting.py --indir $(DEMO) --outdir $(DEMO)/plots
+	@echo "learning curve: $(DEMO)/plots/returns.png"
+	@echo "what the agent sees: $$(ls $(DEMO)/videos/*-eval.gif | tail -n 1)"
+
+test: .venv/installed
+	$(BIN)/python -m pytest -q
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/speed.py
+
+clean:
+	rm -rf .venv logdir/demo

@@ -1,0 +1,39 @@
+"""Dreamer (arXiv 1912.01603): the representation is learned by reconstructing the sensors.
+
+    python dreamer.py --logdir ./logdir/dmc_walker_walk/dreamer --task dmc_walker_walk
+
+`--help` lists the options. The same command again resumes. Beside this file: cvrl.py, mummi.py.
+"""
+
+import config
+
+if __name__ == '__main__':  # A mistake is answered before TensorFlow loads.
+    CONFIG = config.from_command_line('dreamer', own=())
+
+import networks
+import training
+from models import Representation
+
+
+class Reconstruction(Representation):
+    """R = sum over sensors of mean( f^m log p(o^m | s) )."""
+
+    reconstructs = True
+
+    def __init__(self, config, shapes, features, compute):
+        super().__init__(config, shapes, features, compute)
+        self.decoders = networks.decoders(config, shapes, features, compute)
+
+    def embed(self, observation):
+        return {'joint': self.joined(observation)}
+
+    def loss(self, features, embeddings, observation):
+        losses = networks.reconstruction_losses(self.reconstruct(features), observation)
+        return {f'{sensor}_loss': loss for sensor, loss in losses.items()}
+
+    def reconstruct(self, features):
+        return {sensor: decoder(features) for sensor, decoder in self.decoders.items()}
+
+
+if __name__ == '__main__':
+    training.main('dreamer', Reconstruction, CONFIG)

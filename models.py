@@ -1,0 +1,522 @@
+"""The model that the three methods share: latent dynamics, world model, behaviour, agent.
+
+A method is one `Representation`, handed to `WorldModel`; nothing in this file asks which.
+Shapes: B sequences of a batch, L entries of a sequence, N environments or starts, H imagined
+decisions; F = stoch + deter, the width of the features; A values of an action.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+import tf_keras
+
+import networks
+import tools
+from config import flag
+from networks import Dense, Perceptron, TanhNormal, log_normal, normal, tfd, zeros
+from soft_actor_critic import SoftActorCritic
+
+
+class State(NamedTuple):
+    """A latent: the stochastic part with its distribution [..., S], and the deterministic part
+    [..., D]; all float32."""
+
+    mean: tf.Tensor
+    deviation: tf.Tensor
+    stochastic: tf.Tensor
+    deterministic: tf.Tensor
+
+    def distribution(self):
+        return tfd.Normal(self.mean, self.deviation)
+
+    def features(self):
+        """[z, h], [..., F]: what every head reads."""
+        return tf.concat([self.stochastic, self.deterministic], -1)
+
+    def map(self, function):
+        return State(*(function(part) for part in self))
+
+
+class RecurrentStateSpaceModel(tf.Module):
+    """h_t = GRU(elu(W1 [z_{t-1}, a_t]), h_{t-1}), prior p(z_t | h_t), posterior
+    q(z_t | h_t, e_t) (PlaNet, arXiv 1811.04551)."""
+
+    def __init__(self, config, actions, embedding, compute):
+        super().__init__()
+        self.deter, self.stoch, self.compute = config.deter, config.stoch, compute
+        hidden, elu = config.hidden, tf.nn.elu
+        self.input = Dense(config.stoch + actions, hidden, elu, compute)
+        self.kernel = networks.glorot(hidden, 3 * config.deter)
+        self.recurrent = tf.Variable(
+            tf_keras.initializers.Orthogonal()((config.deter, 3 * config.deter)))
+        self.biases = zeros(2, 3 * config.deter)
+        self.prior_hidden = Dense(config.deter, hidden, elu, compute)
+        self.prior_output = Dense(hidden, 2 * config.stoch, None, compute)
+        self.posterior_hidden = Dense(config.deter + embedding, hidden, elu, compute)
+        self.posterior_output = Dense(hidden, 2 * config.stoch, None, compute)
+
+    def initial(self, count):
+        """The zero latent of `count` rows."""
+        return State(*(tf.zeros([count, width]) for width in (
+            self.stoch, self.stoch, self.stoch, self.deter)))
+
+    def transition(self, previous, action):
+        """h_t [N, D] after `action` [N, A] in the state `previous`."""
+        inputs = self.input(tf.concat([previous.stochastic, action], -1))
+        return self._gated(inputs, previous.deterministic)
+
+    def _gated(self, inputs, deterministic):
+        """A gated recurrent unit (arXiv 1406.1078), gates in float32."""
+        def product(x, kernel, bias):
+            x = tf.matmul(tf.cast(x, self.compute), tf.cast(kernel, self.compute))
+            return tf.cast(tf.nn.bias_add(x, tf.cast(bias, self.compute)), tf.float32)
+        update, reset, candidate = tf.split(product(inputs, self.kernel, self.biases[0]), 3, -1)
+        update_h, reset_h, candidate_h = tf.split(
+            product(deterministic, self.recurrent, self.biases[1]), 3, -1)
+        update = tf.sigmoid(update + update_h)
+        candidate = tf.tanh(candidate + tf.sigmoid(reset + reset_h) * candidate_h)
+        return update * deterministic + (1 - update) * candidate
+
+    def _state(self, parameters, noise, deterministic):
+        distribution = normal(parameters)
+        sample = distribution.loc + distribution.scale * noise
+        return State(distribution.loc, distribution.scale, sample, deterministic)
+
+    def prior(self, deterministic, noise):
+        """The state predicted without an observation. noise: standard normal [..., S]."""
+        return self._state(
+            self.prior_output(self.prior_hidden(deterministic)), noise, deterministic)
+
+    def posterior(self, deterministic, embedding, noise):
+        """The state after the embedding [..., E] of an observation."""
+        return self._state(self.posterior_output(self.posterior_hidden(
+            tf.concat([deterministic, tf.cast(embedding, tf.float32)], -1))), noise,
+            deterministic)
+
+    def filter(self, embedding, action, posterior_noise, prior_noise):
+        """Posterior and prior states [B, L, ...] of sequences that start from zeros.
+
+        embedding [B, L, E], action [B, L, A] (a_t led to entry t), noise [B, L, S]. The same
+        as transition, prior and posterior entry by entry; what does not depend on the
+        recurrence is computed for all entries at once, before or after the loop.
+        """
+        count, length = action.shape[:2]
+        embedding = self.posterior_hidden.linear(embedding, rows=slice(self.deter, None))
+        action = self.input.linear(action, rows=slice(self.stoch, None))
+        state, states = self.initial(count), []
+        for t in range(length):
+            inputs = tf.nn.elu(action[:, t] + self.input.linear(
+                state.stochastic, rows=slice(self.stoch), bias=False))
+            deterministic = self._gated(inputs, state.deterministic)
+            hidden = tf.nn.elu(embedding[:, t] + self.posterior_hidden.linear(
+                deterministic, rows=slice(self.deter), bias=False))
+            state = self._state(
+                self.posterior_output(hidden), posterior_noise[:, t], deterministic)
+            states.append(state)
+        posterior = State(*(tf.stack(parts, 1) for parts in zip(*states)))
+        return posterior, self.prior(posterior.deterministic, prior_noise)
+
+
+class Representation(tf.Module):
+    """The seam: what makes a method. A subclass says how an observation becomes the embedding
+    that the dynamics read, and what is asked of the features.
+
+    config: `Config`. shapes: sensor -> shape of its raw observation. features: F.
+    compute: type of the products. `self.width` is the width of the joint embedding.
+    """
+
+    # Whether `reconstruct` predicts the sensors as part of the method. Where it does not, the
+    # agent trains decoders beside it for the pictures.
+    reconstructs = False
+
+    def __init__(self, config, shapes, features, compute):
+        super().__init__()
+        self.encoders = networks.encoders(config, shapes, compute)
+        self.width = 32 * config.conv_depth * len(shapes)
+
+    def embed(self, observation):
+        """Dict of embeddings [..., E]: 'joint' feeds the dynamics, other keys are the method's
+        own. observation: raw values and flags [..., *shape] of each sensor."""
+        raise NotImplementedError
+
+    def loss(self, features, embeddings, observation):
+        """Dict of losses, each float32 [B, L] whose mean is minimised. features [B, L, F]."""
+        raise NotImplementedError
+
+    def reconstruct(self, features):
+        """sensor -> scaled predictions [..., *shape]; for pictures only."""
+        return {}
+
+    def metrics(self, embeddings, observation):
+        """Scalars for the log."""
+        return {}
+
+    def joined(self, observation):
+        """All sensors' embeddings side by side, [..., 32 conv_depth sensors]."""
+        return tf.concat([
+            encoder(observation[sensor]) for sensor, encoder in self.encoders.items()], -1)
+
+
+class WorldModel(tf.Module):
+    """Representation, latent dynamics, and the heads for reward and discount."""
+
+    def __init__(self, config, representation, shapes, actions, compute):
+        super().__init__()
+        self.config = config
+        self.width = config.stoch + config.deter
+        self.representation = representation(config, shapes, self.width, compute)
+        self.dynamics = RecurrentStateSpaceModel(
+            config, actions, self.representation.width, compute)
+        self.reward_head = Perceptron(self.width, 2, config.units, 1, compute=compute)
+        self.discount_head = Perceptron(
+            self.width, 3, config.units, 1, compute=compute) if config.pcont else None
+
+    def reward(self, features):
+        """The most likely reward, [..., F] -> [...]."""
+        return self.reward_head(features)[..., 0]
+
+    def discount(self, features):
+        """The discount of going on, [..., F] -> [...]."""
+        if self.discount_head is None:
+            return tf.fill(tf.shape(features)[:-1], self.config.discount)
+        return tf.sigmoid(self.discount_head(features)[..., 0])
+
+    def loss(self, batch, noise):
+        """Total loss (scalar), its named terms and metrics, and the posterior [B, L, ...].
+
+        batch: raw observations with flags, action, reward, discount, each [B, L, ...].
+        noise: [2, B, L, S] standard normal.
+        """
+        leading = list(batch['reward'].shape)
+        embeddings = self.representation.embed(batch)
+        posterior, prior = self.dynamics.filter(
+            embeddings['joint'], batch['action'], noise[0], noise[1])
+        features = posterior.features()
+        divergence = tf.reduce_mean(tf.reduce_sum(
+            tfd.kl_divergence(posterior.distribution(), prior.distribution()), -1))
+        terms = {'reward_loss': -log_normal(batch['reward'], self.reward(features))}
+        if self.discount_head is not None:
+            ends = tfd.Bernoulli(logits=self.discount_head(features)[..., 0])
+            terms['discount_loss'] = -ends.log_prob(
+                self.config.discount * batch['discount'])
+        for name, value in self.representation.loss(features, embeddings, batch).items():
+            terms[name] = value
+        for name, value in terms.items():
+            assert value.shape == leading and value.dtype == tf.float32, (name, value)
+        terms = {name: tf.reduce_mean(value) for name, value in terms.items()}
+        # Averaged before it is clipped: only the mean has the free nats.
+        total = tf.maximum(divergence, self.config.free_nats) + tf.add_n(list(terms.values()))
+        metrics = {
+            'model_loss': total, 'divergence': divergence, **terms,
+            'posterior_entropy': tf.reduce_mean(
+                tf.reduce_sum(posterior.distribution().entropy(), -1)),
+            'prior_entropy': tf.reduce_mean(
+                tf.reduce_sum(prior.distribution().entropy(), -1)),
+            **self.representation.metrics(embeddings, batch)}
+        return total, metrics, posterior
+
+    def observe(self, state, action, observation, noise):
+        """The posterior after one more observation of N environments: raw [N, ...]."""
+        embedding = self.representation.embed(observation)['joint']
+        deterministic = self.dynamics.transition(state, action)
+        return self.dynamics.posterior(deterministic, embedding, noise)
+
+    def imagine(self, state, choose, noise):
+        """Unroll the prior from `state` [N, ...] by the actions [N, A] = choose(state, step).
+
+        noise [H, N, S]. Returns features [H, N, F]: the first is of the state *after* the
+        first action.
+        """
+        features = []
+        for step in range(noise.shape[0]):
+            action = choose(state, step)
+            state = self.dynamics.prior(self.dynamics.transition(state, action), noise[step])
+            features.append(state.features())
+        return tf.stack(features)
+
+
+def lambda_return(reward, value, discount, disclam):
+    """V_k = r_k + gamma_k ((1 - lambda) v_{k+1} + lambda V_{k+1}), V_H = v_H, for k = 1..H-1.
+
+    reward, value, discount [H, N] of the imagined states; returns [H - 1, N]
+    (Dreamer, arXiv 1912.01603, eq. 6).
+    """
+    last, returns = value[-1], []
+    for k in reversed(range(reward.shape[0] - 1)):
+        last = reward[k] + discount[k] * ((1 - disclam) * value[k + 1] + disclam * last)
+        returns.append(last)
+    return tf.stack(returns[::-1])
+
+
+class ActorCritic(tf.Module):
+    """The actor and the value, learned on imagined features."""
+
+    def __init__(self, config, features, actions, compute):
+        super().__init__()
+        self.config, self.actions = config, actions
+        self.actor = Perceptron(features, 4, config.units, 2 * actions, compute=compute)
+        self.value_head = Perceptron(features, 3, config.units, 1, compute=compute)
+
+    def policy(self, features):
+        """The distribution of actions given features [..., F]."""
+        return TanhNormal(self.actor(features))
+
+    def value(self, features):
+        """The expected return, [..., F] -> [...]."""
+        return self.value_head(features)[..., 0]
+
+    def returns(self, world, features):
+        """(lambda-returns [H - 1, N], values [H, N], discounts [H, N]) of features [H, N, F]."""
+        values, discounts = self.value(features), world.discount(features)
+        returns = lambda_return(
+            world.reward(features), values, discounts, self.config.disclam)
+        return returns, values, discounts
+
+    def losses(self, world, features):
+        """(actor loss, value loss, metrics) on imagined features [H, N, F].
+
+        The value is evaluated once: the actor loss goes back through it to the features, the
+        value loss to its weights.
+        """
+        returns, values, discounts = self.returns(world, features)
+        # The chance that an imagined state is reached at all: 1 for the first.
+        weights = tf.stop_gradient(tf.math.cumprod(
+            tf.concat([tf.ones_like(discounts[:1]), discounts[:-2]], 0), 0))
+        actor_loss = -tf.reduce_mean(weights * returns)
+        value_loss = -tf.reduce_mean(
+            weights * log_normal(tf.stop_gradient(returns), values[:-1]))
+        metrics = {
+            'actor_loss': actor_loss, 'value_loss': value_loss,
+            'imagined_return': tf.reduce_mean(returns), 'value': tf.reduce_mean(values)}
+        return actor_loss, value_loss, metrics
+
+
+class Agent(tf.Module):
+    """World model, behaviour and their optimisers: `policy` acts, `train` learns.
+
+    shapes: sensor -> raw shape. actions: A. All randomness is drawn from one generator that
+    is part of the state, so a restored agent goes on exactly as the saved one would have.
+    """
+
+    def __init__(self, config, representation, shapes, actions):
+        super().__init__()
+        self.config, self.shapes, self.actions = config, dict(shapes), actions
+        self.compute = tools.compute_type(config.precision)
+        self.random = tf.random.Generator.from_seed(config.seed)
+        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.world = WorldModel(config, representation, shapes, actions, self.compute)
+        self.behaviour = ActorCritic(config, self.world.width, actions, self.compute)
+        self.decoders = networks.decoders(config, shapes, self.world.width, self.compute) if (
+            config.probe_frames and not self.world.representation.reconstructs) else {}
+        self.soft = SoftActorCritic(
+            config, self.world.width, actions, self.compute) if config.use_sac else None
+        self.optimisers = {
+            'model': self._optimiser('model', self.world.trainable_variables, config.model_rate),
+            'actor': self._optimiser(
+                'actor', self.behaviour.actor.trainable_variables, config.actor_rate),
+            'value': self._optimiser(
+                'value', self.behaviour.value_head.trainable_variables, config.value_rate)}
+        if self.decoders:
+            self.optimisers['decoders'] = self._optimiser(
+                'decoders', [v for d in self.decoders.values() for v in d.trainable_variables],
+                config.model_rate)
+        if self.soft:
+            self.optimisers |= {
+                'critic': self._optimiser(
+                    'critic', self.soft.critics_variables(), config.sac_rate),
+                'soft_actor': self._optimiser(
+                    'soft_actor', self.behaviour.actor.trainable_variables, config.actor_rate),
+                'temperature': self._optimiser(
+                    'temperature', [self.soft.log_temperature], config.sac_rate)}
+        self.train = tf.function(self._train, jit_compile=config.xla or None)
+        self.policy = tf.function(self._policy)
+        self.open_loop = tf.function(self._open_loop)
+
+    def _optimiser(self, name, variables, rate):
+        return tools.Optimiser(
+            name, variables, rate, self.config.clip, self.config.weight_decay,
+            loss_scaling=self.compute == tf.float16)
+
+    def parts(self):
+        """name -> trainable values of each part, for reports."""
+        count = lambda variables: sum(int(tf.size(v)) for v in variables)  # noqa: E731
+        parts = {
+            'world model': count(self.world.trainable_variables),
+            'actor': count(self.behaviour.actor.trainable_variables),
+            'value': count(self.behaviour.value_head.trainable_variables)}
+        for name, optimiser in self.optimisers.items():
+            if name in ('decoders', 'critic'):
+                parts[name + (' (for pictures)' if name == 'decoders' else '')] = count(
+                    optimiser.targets)
+        return parts
+
+    # --- Learning ---
+
+    def _train(self, batch):
+        """One update of every part on a batch of tensors [B, L, ...]; returns scalar metrics."""
+        config = self.config
+        size = list(batch['reward'].shape)
+        start, metrics = self._train_model(
+            batch, self.random.normal([2, *size, config.stoch]))
+        metrics |= self._train_behaviour(start)
+        if self.decoders:
+            metrics |= self._train_decoders(start.features(), batch)
+        if self.soft:
+            metrics |= self.soft.train(
+                self.behaviour, self.optimisers, start.features(), batch, self.random)
+        self.updates.assign_add(1)
+        return metrics
+
+    def _train_model(self, batch, noise):
+        optimiser = self.optimisers['model']
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(optimiser.targets)
+            loss, metrics, posterior = self.world.loss(batch, noise)
+            scaled = optimiser.scaled(loss)
+        metrics['model_gradient'] = optimiser.step(tape, scaled)
+        return posterior.map(tf.stop_gradient), metrics
+
+    def _train_behaviour(self, posterior):
+        """Imagine from every posterior state [B, L, ...] and step the actor and the value."""
+        config = self.config
+        start = posterior.map(lambda part: tf.reshape(part, [-1, part.shape[-1]]))
+        count = start.stochastic.shape[0]
+        prior_noise = self.random.normal([config.horizon, count, config.stoch])
+        actor_noise = self.random.normal([config.horizon, count, self.actions])
+        actor, value = self.optimisers['actor'], self.optimisers['value']
+        entropies = []
+
+        def choose(state, step):
+            # Features without gradient: the actor learns through the dynamics alone.
+            policy = self.behaviour.policy(tf.stop_gradient(state.features()))
+            action, logs = policy.sample_and_log(actor_noise[step])
+            entropies.append(-tf.reduce_mean(logs))
+            return action
+
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch([actor.targets, value.targets])
+            features = self.world.imagine(start, choose, prior_noise)
+            actor_loss, value_loss, metrics = self.behaviour.losses(self.world, features)
+            actor_scaled, value_scaled = actor.scaled(actor_loss), value.scaled(value_loss)
+        metrics['actor_gradient'] = actor.step(tape, actor_scaled)
+        metrics['value_gradient'] = value.step(tape, value_scaled)
+        metrics['actor_entropy'] = tf.add_n(entropies) / len(entropies)
+        return metrics
+
+    def _train_decoders(self, features, batch):
+        """Fit the decoders of the pictures to a few frames; they change nothing else."""
+        optimiser = self.optimisers['decoders']
+        total = features.shape[0] * features.shape[1]
+        rows = self.random.uniform(
+            [min(self.config.probe_frames, total)], maxval=total, dtype=tf.int32)
+        take = lambda x: tf.gather(tf.reshape(x, [total, *x.shape[2:]]), rows)  # noqa: E731
+        features = tf.stop_gradient(take(features))
+        keys = [key for sensor in self.shapes for key in (sensor, flag(sensor))]
+        observation = {key: take(batch[key]) for key in keys}
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(optimiser.targets)
+            losses = networks.reconstruction_losses(
+                {s: decoder(features) for s, decoder in self.decoders.items()}, observation)
+            loss = tf.add_n([tf.reduce_mean(value) for value in losses.values()])
+            scaled = optimiser.scaled(loss)
+        return {'decoders_loss': loss, 'decoders_gradient': optimiser.step(tape, scaled)}
+
+    # --- Acting ---
+
+    def initial(self, count):
+        """The policy state of `count` environments: latent and last action, zeros."""
+        state = self.world.dynamics.initial(count)
+        return state._asdict() | {'action': tf.zeros([count, self.actions])}
+
+    def _policy(self, observation, state, exploring):
+        """(actions [N, A], next policy state) for raw observations [N, ...] of N environments.
+
+        observation also holds is_first [N] (bool): rows where an episode begins, whose state
+        is reset. exploring: True acts by a sample with noise, False by the mode.
+        """
+        keep = 1 - tf.cast(observation['is_first'], tf.float32)[:, None]
+        state = {key: value * keep for key, value in state.items()}
+        action = state.pop('action')
+        count = action.shape[0]
+        latent = self.world.observe(
+            State(**state), action, observation, self.random.normal([count, self.config.stoch]))
+        action = self.act(latent, exploring)
+        return action, latent._asdict() | {'action': action}
+
+    def act(self, latent, exploring):
+        """Actions [N, A] in [-1, 1] for latents [N, ...]."""
+        config, count = self.config, latent.stochastic.shape[0]
+        policy = self.behaviour.policy(latent.features())
+        if exploring:
+            action = policy.sample(self.random.normal([count, self.actions]))
+        else:
+            action = policy.mode(self.random.normal([100, count, self.actions]))
+        if config.search_candidates:
+            action = self._search(latent, policy, action)
+        if config.refine_actions:
+            action = self._refine(latent, action)
+        if exploring and config.explore_noise:
+            action += config.explore_noise * self.random.normal([count, self.actions])
+        return tf.clip_by_value(action, -1, 1)
+
+    def imagined_return(self, latent, action):
+        """The lambda-return [N] of the first imagined state when `action` [N, A] is taken in
+        `latent` [N, ...] and the actor's samples follow."""
+        config, count = self.config, action.shape[0]
+        prior_noise = self.random.normal([config.horizon, count, config.stoch])
+        actor_noise = self.random.normal([config.horizon, count, self.actions])
+
+        def choose(state, step):
+            if step == 0:
+                return action
+            return self.behaviour.policy(state.features()).sample(actor_noise[step])
+
+        features = self.world.imagine(latent, choose, prior_noise)
+        returns, _, _ = self.behaviour.returns(self.world, features)
+        return returns[0]
+
+    def _refine(self, latent, action):
+        """Trajectory optimisation: a <- a + rate dV/da, each environment by its own return."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(action)
+            # The sum's gradient in a row is that row's own: rows do not meet in the model.
+            total = tf.reduce_sum(self.imagined_return(latent, action))
+        return action + self.config.refine_rate * tape.gradient(total, action)
+
+    def _search(self, latent, policy, action):
+        """Forward search: the best first action of several imagined rollouts, by each
+        environment's own returns; the given action is one of the candidates."""
+        count, candidates = action.shape[0], self.config.search_candidates
+        others = policy.sample(self.random.normal([candidates - 1, count, self.actions]))
+        actions = tf.concat([action[None], others], 0)
+        tiled = latent.map(lambda part: tf.tile(part, [candidates, 1]))
+        returns = self.imagined_return(tiled, tf.reshape(actions, [-1, self.actions]))
+        best = tf.argmax(tf.reshape(returns, [candidates, count]), 0)
+        return tf.reduce_sum(
+            actions * tf.one_hot(best, candidates, axis=0)[..., None], 0)
+
+    # --- Pictures ---
+
+    def reconstruct(self, features):
+        """sensor -> scaled predictions [..., *shape]; {} where nothing decodes."""
+        if self.decoders:
+            return {sensor: decoder(features) for sensor, decoder in self.decoders.items()}
+        return self.world.representation.reconstruct(features)
+
+    def _open_loop(self, batch, observed=5):
+        """sensor -> scaled predictions [B, L, *shape]: the first `observed` entries from the
+        posterior, the others imagined by the recorded actions without looking."""
+        count, length = batch['reward'].shape
+        embeddings = self.world.representation.embed(
+            {key: value[:, :observed] for key, value in batch.items()})
+        noise = self.random.normal([2, count, observed, self.config.stoch])
+        posterior, _ = self.world.dynamics.filter(
+            embeddings['joint'], batch['action'][:, :observed], noise[0], noise[1])
+        features = posterior.features()
+        if length > observed:
+            imagined = self.world.imagine(
+                posterior.map(lambda part: part[:, -1]),
+                lambda state, step: batch['action'][:, observed + step],
+                self.random.normal([length - observed, count, self.config.stoch]))
+            features = tf.concat([features, tf.transpose(imagined, [1, 0, 2])], 1)
+        return self.reconstruct(features)

@@ -1,0 +1,230 @@
+"""Layers and distributions: encoders, decoders and heads, without losses or learning rules.
+
+Every layer knows its input width, so variables exist as soon as an object does. Weights are
+float32; products run in the layer's compute type, and what leaves a head is float32 again.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+
+from config import SENSORS, flag
+
+tfd, tfb = tfp.distributions, tfp.bijectors
+
+
+def glorot(*shape):
+    """A float32 variable, uniform by Glorot & Bengio (2010); fans from the last two axes."""
+    return tf.Variable(tf_keras.initializers.GlorotUniform()(shape))
+
+
+def zeros(*shape):
+    """A float32 variable of zeros."""
+    return tf.Variable(tf.zeros(shape))
+
+
+class Dense(tf.Module):
+    """[..., inputs] -> [..., units] in the compute type: activation(x kernel + bias)."""
+
+    def __init__(self, inputs, units, activation=None, compute=tf.float32):
+        super().__init__()
+        self.kernel, self.bias = glorot(inputs, units), zeros(units)
+        self.activation, self.compute = activation, compute
+
+    def __call__(self, x):
+        return self.linear(x, activation=self.activation)
+
+    def linear(self, x, rows=slice(None), bias=True, activation=None):
+        """activation(x kernel + bias); with some rows of the kernel, for the inputs that
+        belong to them, where a product is taken in two parts."""
+        leading = x.shape[:-1]
+        x = tf.cast(x, self.compute)
+        x = tf.reshape(x, [-1, x.shape[-1]]) if len(leading) != 1 else x
+        x = tf.matmul(x, tf.cast(self.kernel[rows], self.compute))
+        # bias_add, not a plain sum, and no reshape before the activation: TensorFlow then
+        # fuses the three into one operation.
+        x = tf.nn.bias_add(x, tf.cast(self.bias, self.compute)) if bias else x
+        x = activation(x) if activation else x
+        return tf.reshape(x, [*leading, x.shape[-1]]) if len(leading) != 1 else x
+
+
+class Perceptron(tf.Module):
+    """`layers` hidden layers of `units`, then a linear layer: [..., inputs] -> float32
+    [..., outputs]."""
+
+    def __init__(self, inputs, layers, units, outputs, activation=tf.nn.elu, compute=tf.float32):
+        super().__init__()
+        widths = [inputs] + [units] * layers
+        self.hidden = [
+            Dense(width, units, activation, compute) for width in widths[:-1]]
+        self.output = Dense(widths[-1], outputs, None, compute)
+
+    def __call__(self, x):
+        for layer in self.hidden:
+            x = layer(x)
+        return tf.cast(self.output(x), tf.float32)
+
+
+def scaled(sensor, raw):
+    """The raw observation of `sensor` as the float32 numbers that a model reads or predicts."""
+    row = SENSORS[sensor]
+    return tf.cast(raw, tf.float32) * row.scale + row.offset
+
+
+def present(sensor, observation):
+    """The presence flag of `sensor` without its last axis: float32 [...], 1 or 0."""
+    return tf.cast(observation[flag(sensor)], tf.float32)[..., 0]
+
+
+class PictureEncoder(tf.Module):
+    """Raw pictures [..., 64, 64, channels] -> [..., 32 depth]: four convolutions, kernel 4,
+    stride 2, no padding, 64 -> 31 -> 14 -> 6 -> 2, ReLU."""
+
+    def __init__(self, sensor, shape, depth, compute=tf.float32):
+        super().__init__()
+        self.sensor, self.shape, self.compute = sensor, shape, compute
+        channels = [shape[-1], depth, 2 * depth, 4 * depth, 8 * depth]
+        self.kernels = [glorot(4, 4, i, o) for i, o in itertools.pairwise(channels)]
+        self.biases = [zeros(width) for width in channels[1:]]
+
+    def __call__(self, raw):
+        x = tf.cast(tf.reshape(raw, [-1, *self.shape]), self.compute)
+        row = SENSORS[self.sensor]
+        for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases)):
+            if layer == 0:
+                # The first layer takes the scaling of its input into its weights, exactly, as
+                # nothing is padded: k * (s x + o) = (s k) * x + o sum(k). So raw bytes are
+                # read as they are, and depth keeps its digits in half precision, where
+                # 3 m / 200 - 0.5 would be rounded to the nearest 0.4 m.
+                bias = bias + row.offset * tf.reduce_sum(kernel, [0, 1, 2])
+                kernel = kernel * row.scale
+            x = tf.nn.conv2d(x, tf.cast(kernel, self.compute), 2, 'VALID')
+            x = tf.nn.relu(tf.nn.bias_add(x, tf.cast(bias, self.compute)))
+        return tf.reshape(x, [*raw.shape[:-3], math.prod(x.shape[1:])])
+
+
+class VectorEncoder(tf.Module):
+    """Raw vectors [..., values] -> [..., width]: three hidden layers, ReLU."""
+
+    def __init__(self, sensor, shape, units, width, compute=tf.float32):
+        super().__init__()
+        self.sensor = sensor
+        widths = [shape[0], units, units, units, width]
+        self.layers = [
+            Dense(i, o, tf.nn.relu, compute) for i, o in itertools.pairwise(widths)]
+
+    def __call__(self, raw):
+        x = scaled(self.sensor, raw)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class PictureDecoder(tf.Module):
+    """Features [..., width] -> means of scaled pictures, float32 [..., 64, 64, channels]:
+    dense, then transposed convolutions of kernel 5, 5, 6, 6, stride 2, 1 -> 5 -> 13 -> 30 -> 64,
+    ReLU between."""
+
+    def __init__(self, width, shape, depth, compute=tf.float32):
+        super().__init__()
+        self.shape, self.compute = shape, compute
+        self.dense = Dense(width, 32 * depth, None, compute)
+        self.sizes = [5, 13, 30, 64]
+        channels = [32 * depth, 4 * depth, 2 * depth, depth, shape[-1]]
+        self.kernels = [
+            glorot(kernel, kernel, o, i)
+            for kernel, i, o in zip([5, 5, 6, 6], channels[:-1], channels[1:])]
+        self.biases = [zeros(width) for width in channels[1:]]
+
+    def __call__(self, features):
+        leading = features.shape[:-1]
+        x = self.dense(tf.reshape(features, [-1, features.shape[-1]]))
+        x = tf.reshape(x, [-1, 1, 1, x.shape[-1]])
+        for size, kernel, bias in zip(self.sizes, self.kernels, self.biases):
+            last = size == self.sizes[-1]
+            x = tf.nn.conv2d_transpose(
+                x, tf.cast(kernel, self.compute),
+                [tf.shape(x)[0], size, size, kernel.shape[2]], 2, 'VALID')
+            x = tf.nn.bias_add(x, tf.cast(bias, self.compute))
+            x = x if last else tf.nn.relu(x)
+        return tf.reshape(tf.cast(x, tf.float32), [*leading, *self.shape])
+
+
+def encoders(config, shapes, compute):
+    """An encoder for each sensor, all 32 conv_depth wide. shapes: sensor -> raw shape."""
+    width = 32 * config.conv_depth
+    return {
+        sensor: PictureEncoder(sensor, shape, config.conv_depth, compute)
+        if SENSORS[sensor].kind == 'picture'
+        else VectorEncoder(sensor, shape, config.vector_units, width, compute)
+        for sensor, shape in shapes.items()}
+
+
+def decoders(config, shapes, features, compute):
+    """A decoder for each sensor from features of width `features` to scaled observations."""
+    return {
+        sensor: PictureDecoder(features, shape, config.conv_depth, compute)
+        if SENSORS[sensor].kind == 'picture'
+        else Perceptron(features, 3, config.decoder_units, shape[0], compute=compute)
+        for sensor, shape in shapes.items()}
+
+
+def reconstruction_losses(predictions, observation):
+    """Of each sensor - f log Normal(o; prediction, 1), over all its values: [...] float32.
+
+    A missing sensor contributes nothing. predictions: sensor -> scaled means.
+    """
+    losses = {}
+    for sensor, mean in predictions.items():
+        target = scaled(sensor, observation[sensor])
+        axes = list(range(len(observation[flag(sensor)].shape) - 1, len(mean.shape)))
+        size = np.prod([mean.shape[axis] for axis in axes])
+        squares = tf.reduce_sum(tf.math.squared_difference(mean, target), axes)
+        negative_log = 0.5 * squares + 0.5 * math.log(2 * math.pi) * size
+        losses[sensor] = present(sensor, observation) * negative_log
+    return losses
+
+
+def normal(parameters):
+    """A diagonal normal from raw parameters [..., 2 size]: mean, softplus(.) + 0.1."""
+    mean, deviation = tf.split(tf.cast(parameters, tf.float32), 2, -1)
+    return tfd.Normal(mean, tf.nn.softplus(deviation) + 0.1)
+
+
+def log_normal(value, mean):
+    """log Normal(value; mean, 1), float32, elementwise."""
+    return -0.5 * tf.math.squared_difference(value, mean) - 0.5 * math.log(2 * math.pi)
+
+
+class TanhNormal:
+    """A normal squashed to [-1, 1] by tanh; actions of size A are its last axis.
+
+    mean = 5 tanh(m / 5), deviation = softplus(s + log(e^5 - 1)) + 1e-4 for the raw parameters
+    (m, s) [..., 2 A] (Dreamer, arXiv 1912.01603, appendix A).
+    """
+
+    def __init__(self, parameters):
+        mean, deviation = tf.split(tf.cast(parameters, tf.float32), 2, -1)
+        self.mean = 5 * tf.tanh(mean / 5)
+        self.deviation = tf.nn.softplus(deviation + math.log(math.exp(5) - 1)) + 1e-4
+
+    def sample(self, noise):
+        """Actions [..., A] for standard normal noise of that shape; differentiable."""
+        return tf.tanh(self.mean + self.deviation * noise)
+
+    def sample_and_log(self, noise):
+        """(actions [..., A], their log density [...])."""
+        before = self.mean + self.deviation * noise
+        logs = tfd.Normal(self.mean, self.deviation).log_prob(before)
+        logs -= tfb.Tanh().forward_log_det_jacobian(before, event_ndims=0)
+        return tf.tanh(before), tf.reduce_sum(logs, -1)
+
+    def mode(self, noise):
+        """The most likely of the samples, each row's own. noise: [samples, ..., A]."""
+        samples, logs = self.sample_and_log(noise)
+        best = tf.one_hot(tf.argmax(logs, 0), samples.shape[0], axis=0)
+        return tf.reduce_sum(samples * best[..., None], 0)

@@ -1,0 +1,287 @@
+"""The videos behind the robots: their statistics, the safe loader, the import."""
+
+import argparse
+import os
+import pathlib
+import pickle
+import re
+import subprocess
+import sys
+
+import imageio.v3
+import numpy as np
+import PIL.Image
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import config
+import natural
+
+RANDOM = np.random.default_rng(0)
+SMALL = RANDOM.integers(0, 256, (2, 3, 3, 64, 64), np.uint8)
+
+
+@pytest.fixture(scope='module')
+def files():
+    return [natural.load(ROOT / f'natural_{part}.pkl') for part in ('train', 'valid')]
+
+
+def command(*words):
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'natural.py'), *map(str, words)], capture_output=True,
+        text=True, check=False)
+
+
+def refused(path, words=None):
+    """Loading `path` must fail with one line that contains `words`."""
+    with pytest.raises(config.UserError, match=words) as caught:
+        natural.load(path)
+    assert '\n' not in str(caught.value) and 'natural.py' in str(caught.value)
+
+
+# --- The drawn videos ---
+
+def test_spectrum_of_natural_images(files):
+    for videos in files:
+        grey = videos[:, ::5].mean(2)
+        window = np.hanning(64)[:, None] * np.hanning(64)
+        power = abs(np.fft.fft2((grey - grey.mean((2, 3), keepdims=True)) * window)) ** 2
+        frequency = np.fft.fftfreq(64, 1 / 64)
+        ring = np.hypot(frequency[:, None], frequency).round()
+        rings = np.arange(2, 32)
+        radial = [power.mean((0, 1))[ring == number].mean() for number in rings]
+        slope = np.polyfit(np.log(rings), np.log(radial), 1)[0]
+        assert -2.6 < slope < -1.6
+
+
+def test_motion_is_smooth_and_closed(files):
+    for videos in files:
+        following = np.roll(videos, -1, 1)
+        steps = abs(following.astype(np.int16) - videos).mean((2, 3, 4))
+        shuffled = videos[:, RANDOM.permutation(videos.shape[1])].astype(np.int16)
+        apart = abs(np.diff(shuffled, axis=1)).mean((1, 2, 3, 4))
+        assert steps.min() > 1
+        assert (steps.mean(1) < 0.8 * apart).all()
+        assert (steps[:, -1] < 1.3 * steps[:, :-1].max(1)).all()  # from the last to the first
+
+
+def test_colour_and_range(files):
+    for videos in files:
+        assert 70 < videos.mean() < 170 and videos.std() > 35
+        dark, bright = np.percentile(videos, [1, 99])
+        assert dark < 60 and bright > 220
+        assert abs(videos[:, :, 0].astype(int) - videos[:, :, 2]).mean() > 8
+
+
+def test_files_and_their_sizes(files):
+    assert [videos.shape for videos in files] == [(24, 50, 3, 64, 64), (8, 50, 3, 64, 64)]
+    every = [video.tobytes() for videos in files for video in videos]
+    assert len(set(every)) == len(every)
+
+
+def test_the_seed_decides():
+    two = natural.draw_videos(3, 0, videos=2, frames=2, side=16)
+    assert two.shape == (2, 2, 3, 16, 16) and two.dtype == np.uint8
+    one = natural.draw_videos(3, 0, 1, 2, 16)
+    np.testing.assert_array_equal(two[:1], one)
+    assert (one != natural.draw_videos(4, 0, 1, 2, 16)).mean() > 0.5
+    assert (one != natural.draw_videos(3, 1, 1, 2, 16)).mean() > 0.5
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_a_scene_is_a_loop(seed):
+    scene = natural.Scene(np.random.default_rng(seed))
+    np.testing.assert_allclose(scene.draw(0, 24), scene.draw(1, 24), atol=1e-3)
+
+
+def test_committed_files_are_what_the_script_draws(files):
+    # One frame of one video is enough to notice a change of the drawing.
+    scene = natural.Scene(np.random.default_rng([0, 1, 0]))
+    light = scene.draw(0, 192).reshape(64, 3, 64, 3, 3).mean((1, 3)).transpose(2, 0, 1)
+    pairs = [light.ravel(), files[1][0, 0].ravel()]
+    assert np.corrcoef(np.argsort(np.argsort(pairs)))[0, 1] > 0.99
+
+
+# --- The loader ---
+
+@pytest.mark.parametrize('protocol', range(6))
+@pytest.mark.parametrize('order', ['C', 'F', 'mixed'])
+def test_every_protocol(tmp_path, protocol, order):
+    array = (SMALL.transpose(1, 0, 2, 4, 3).copy().transpose(1, 0, 2, 4, 3) if order == 'mixed'
+             else np.array(SMALL, order=order))
+    (tmp_path / 'a.pkl').write_bytes(pickle.dumps(array, protocol))
+    loaded = natural.load(tmp_path / 'a.pkl')
+    np.testing.assert_array_equal(loaded, SMALL)
+    assert loaded.dtype == np.uint8 and loaded.flags.writeable and loaded.flags.c_contiguous
+
+
+@pytest.mark.parametrize('protocol', range(3))
+def test_old_names_of_modules(tmp_path, protocol):
+    text = pickle.dumps(SMALL, protocol)
+    (tmp_path / 'a.pkl').write_bytes(text.replace(b'numpy._core', b'numpy.core'))
+    np.testing.assert_array_equal(natural.load(tmp_path / 'a.pkl'), SMALL)
+
+
+def test_pickle_of_python_2(tmp_path):
+    data = SMALL.tobytes()
+    text = (
+        b'\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R'
+        b'(K\x01(K\x02K\x03K\x03K@K@tcnumpy\ndtype\nU\x02u1K\x00K\x01\x87R'
+        b'(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T'
+        + len(data).to_bytes(4, 'little') + data + b'tb.')
+    (tmp_path / 'a.pkl').write_bytes(text)
+    np.testing.assert_array_equal(natural.load(tmp_path / 'a.pkl'), SMALL)
+
+
+class Call:
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize('protocol', range(6))
+@pytest.mark.parametrize('kind', ['system', 'eval', 'nested', 'in objects', 'after'])
+def test_nothing_is_executed(tmp_path, protocol, kind):
+    mark = tmp_path / 'executed'
+    system = Call(os.system, f'touch {mark}')
+    content = {
+        'system': system,
+        'eval': Call(eval, f'open({str(mark)!r}, "w")'),
+        'nested': [{'videos': (SMALL, [system])}],
+        'in objects': np.array([system, None], dtype=object),
+        'after': (SMALL, system)}[kind]
+    (tmp_path / 'a.pkl').write_bytes(pickle.dumps(content, protocol))
+    refused(tmp_path / 'a.pkl', 'asks for')
+    assert not mark.exists()
+
+
+def test_allowed_names_only_take_notes(tmp_path):
+    # A shape that numpy would try to allocate, and a codec that is not text.
+    for text in (
+            b'cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(L99999999999L\ntS"b"\ntR.',
+            b'c_codecs\nencode\n(S"x"\nS"zip"\ntR.', b'cnumpy\nndarray\n.'):
+        (tmp_path / 'a.pkl').write_bytes(text)
+        refused(tmp_path / 'a.pkl')
+
+
+@pytest.mark.parametrize(('content', 'words'), [
+    (np.zeros((1, 2, 3, 64, 64), np.float32), 'not uint8'),
+    (np.zeros((1, 2, 3, 64, 64), np.int8), 'not uint8'),
+    (np.empty((1, 2, 3, 64, 64), object), 'not uint8'),
+    (np.zeros((2, 3, 64, 64), np.uint8), re.escape('(2, 3, 64, 64)')),
+    (np.zeros((1, 2, 64, 64, 3), np.uint8), re.escape('(1, 2, 64, 64, 3)')),
+    (np.zeros((0, 2, 3, 64, 64), np.uint8), 'at least one'),
+    (np.zeros((1, 0, 3, 64, 64), np.uint8), 'at least one'),
+    ([1, 2], 'no numpy array'), (None, 'no numpy array')])
+@pytest.mark.parametrize('protocol', [4, 5])
+def test_other_content(tmp_path, content, words, protocol):
+    (tmp_path / 'a.pkl').write_bytes(pickle.dumps(content, protocol))
+    refused(tmp_path / 'a.pkl', words)
+
+
+def test_damaged_and_missing(tmp_path):
+    path = tmp_path / 'a.pkl'
+    refused(path, 'there is no')
+    with pytest.raises(config.UserError, match='cannot read'):
+        natural.load(tmp_path)
+    text = pickle.dumps(SMALL, 4)
+    for size in (0, 1, 20, 100, 200, len(text) // 2, len(text) - 1):
+        path.write_bytes(text[:size])
+        refused(path)
+    path.write_bytes(b'version https://git-lfs.github.com/spec/v1\n')
+    refused(path)
+    for position in range(180):  # a wrong byte is harmless or refused, never another error
+        damaged = bytearray(text)
+        damaged[position] ^= 0x15
+        path.write_bytes(damaged)
+        try:
+            natural.load(path)
+        except config.UserError:
+            pass
+
+
+# --- The import and the command line ---
+
+def ramp(frame, height=48, width=96):
+    """A frame whose central square is of one colour and whose sides are red."""
+    picture = np.full((height, width, 3), 20 * frame, np.uint8)
+    margin = (width - height) // 2
+    picture[:, :margin] = picture[:, width - margin:] = [255, 0, 0]
+    return picture
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / 'videos'
+    (made / 'a frames').mkdir(parents=True)
+    for frame in range(8):
+        PIL.Image.fromarray(ramp(frame)).save(made / 'a frames' / f'{frame:03}.png')
+    frames = np.array([ramp(frame) for frame in range(8)])
+    imageio.v3.imwrite(made / 'b.gif', frames, duration=100, loop=0)
+    imageio.v3.imwrite(made / 'c.mp4', frames, fps=10)
+    imageio.v3.imwrite(made / 'd short.gif', frames[:3], duration=100, loop=0)
+    (made / 'e damaged.mp4').write_bytes(b'nothing' * 50)
+    (made / 'f.txt').write_text('notes')
+    return made
+
+
+def test_import(folder, capsys):
+    videos = natural.import_videos(folder, frames=6)
+    assert videos.shape == (3, 6, 3, 64, 64) and videos.dtype == np.uint8
+    expected = 20 * np.arange(6)[None, :, None, None, None]
+    assert abs(videos[:, :, :, :, 6:-6] - expected.astype(int)).max() < 12
+    assert 'd short.gif: it gives 3 of the 6 frames' in capsys.readouterr().out
+    second = natural.import_videos(folder, frames=4, every=2)
+    assert abs(second[0].mean((1, 2, 3)) - [0, 40, 80, 120]).max() < 2
+    own = natural.import_videos(folder / 'a frames', frames=8)
+    assert own.shape == (1, 8, 3, 64, 64)
+
+
+def test_import_of_nothing(tmp_path):
+    with pytest.raises(config.UserError, match='could be used'):
+        natural.import_videos(tmp_path)
+    with pytest.raises(config.UserError, match='takes a folder'):
+        natural.import_videos(tmp_path / 'nowhere')
+
+
+def test_command_imports_and_shows(folder, tmp_path):
+    out, picture = tmp_path / 'own.pkl', tmp_path / 'own.png'
+    words = ['--import', folder, '--out', out, '--frames', 5]
+    done = command(*words)
+    assert done.returncode == 0, done.stderr
+    assert natural.load(out).shape == (3, 5, 3, 64, 64)
+    assert command('--show', out, picture).returncode == 0
+    assert PIL.Image.open(picture).size == (8 * 128, 3 * 128)
+    assert not list(tmp_path.glob('*.partial'))
+
+    before = out.stat().st_mtime_ns
+    again = command(*words)
+    assert again.returncode == 2 and out.stat().st_mtime_ns == before
+    assert again.stderr == f'error: {out} exists; add --overwrite to replace it\n'
+    natural.run(argparse.Namespace(
+        show=None, folder=folder, out=out, frames=4, every=1, seed=0, overwrite=True))
+    assert natural.load(out).shape == (3, 4, 3, 64, 64)
+
+
+def test_default_run_keeps_what_exists(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for part in ('train', 'valid'):
+        (tmp_path / f'natural_{part}.pkl').write_text('mine')
+    done = command()
+    assert done.returncode == 2 and 'overwrite' in done.stderr and done.stderr.count('\n') == 1
+    assert (tmp_path / 'natural_train.pkl').read_text() == 'mine'
+
+
+@pytest.mark.parametrize('words', [
+    ['--show', 'nowhere.pkl', 'nowhere.png'], ['--import', 'nowhere', '--out', 'nowhere.pkl'],
+    ['--frames', '0'], ['--no_such_option']])
+def test_mistakes_are_one_line(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    done = command(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+    assert not list(tmp_path.iterdir())

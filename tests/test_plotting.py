@@ -1,0 +1,398 @@
+"""Figures and tables: numbers against plain loops, damaged logs, and files that show something."""
+
+import csv
+import math
+import os
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import config
+import plotting
+
+EPISODES = ('step', 'updates', 'seconds', 'mode', 'return', 'length', 'missing_image')
+RESULTS = ('step', 'condition', 'sensor', 'ratio', 'missing_image', 'return', 'length', 'seed',
+           'episode')
+WALK, RUN = 'dmc_walker_walk', 'dmc_cheetah_run'
+
+
+def write(path, header, rows):
+    with open(path, 'w', newline='', encoding='utf-8') as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def make(root, task=WALK, method='mummi', seed=0, count=20, steps=20000, level=100.0,
+         results=True, **settings):
+    """A run of `count` episodes of 1000 steps: two of prefill, an evaluation at each fifth.
+
+    Training episode n returns level + 10 n; evaluations return level + 5. Returns its folder.
+    """
+    folder = os.path.join(root, task, method, str(seed))
+    os.makedirs(folder)
+    config.save(config.Config(logdir=folder, task=task, seed=seed, steps=steps, **settings),
+                method, os.path.join(folder, 'config.json'))
+    rows = []
+    for number in range(1, count + 1):
+        kind = 'prefill' if number <= 2 else 'train'
+        value = 7.0 if kind == 'prefill' else level + 10 * number
+        rows.append((1000 * number, number, 2.5, kind, value, 1000, 0.05))
+        if number % 5 == 0:
+            rows.append((1000 * number, number, 2.5, 'eval', level + 5, 1000, 0.05))
+    write(os.path.join(folder, 'episodes.csv'), EPISODES, rows)
+    write(os.path.join(folder, 'metrics.csv'), ('step', 'updates', 'seconds', 'model_loss'),
+          [(1000 * number, number, 2.5, 9 / number) for number in range(1, count + 1)])
+    if results:
+        rows = [(1000 * count, 'ratio', '', ratio, ratio, level * (1 - ratio) + 10 * episode,
+                 1000, 9, episode) for ratio in (0, 0.1) for episode in range(3)]
+        rows += [(1000 * count, condition, sensor, '', 0.5, level / 2 + episode, 1000, 9, episode)
+                 for condition in ('without', 'only') for sensor in ('touch', 'image')
+                 for episode in range(3)]
+        write(os.path.join(folder, 'results.csv'), RESULTS, rows)
+    return folder
+
+
+def content(root):
+    return {os.path.join(folder, name): open(os.path.join(folder, name), 'rb').read()
+            for folder, _, names in os.walk(root) for name in names}
+
+
+def shows_something(path):
+    """Whether a PNG holds more than a blank page: many colours, and some part that is dark."""
+    pixels = imread(path)[..., :3]
+    return pixels.std() > 0.02 and pixels.min() < 0.2 and len(np.unique(pixels)) > 20
+
+
+def drawn(outdir):
+    return {name[:-4] for name in os.listdir(outdir) if name.endswith('.png')}
+
+
+def test_one_run(tmp_path):
+    folder = make(tmp_path / 'in')
+    before = content(tmp_path / 'in')
+    for indir in (tmp_path / 'in', folder):  # above the run, and the run itself
+        outdir = tmp_path / ('out' + str(indir == folder))
+        plotting.main(['--indir', str(indir), '--outdir', str(outdir), '--metrics', 'model_loss'])
+        assert drawn(outdir) == {
+            'returns', 'returns_eval', 'missing_ratio', 'single_sensor', 'losses'}
+    assert content(tmp_path / 'in') == before
+
+
+def test_all_figures_show_something(tmp_path, capsys):
+    for task in (WALK, RUN):
+        for level, method in ((300, 'mummi'), (200, 'dreamer'), (100, 'brand_new')):
+            for seed in range(2):
+                make(tmp_path / 'in', task, method, seed, level=level + 9 * seed)
+    plotting.draw(tmp_path / 'in', tmp_path / 'out', smooth=3, metrics=('model_loss',))
+    names = {'returns', 'returns_eval', 'missing_ratio', 'single_sensor', 'aggregate', 'losses'}
+    assert drawn(tmp_path / 'out') == names
+    for name in names:
+        assert shows_something(tmp_path / 'out' / f'{name}.png'), name
+        pdf = (tmp_path / 'out' / f'{name}.pdf').read_bytes()
+        assert pdf.startswith(b'%PDF') and len(pdf) > 5000
+    assert 'unfinished' not in capsys.readouterr().out
+
+
+def test_blank_page_is_told_apart(tmp_path):
+    figure, (axes,) = plotting.panels([''])
+    axes.remove()
+    figure.savefig(tmp_path / 'blank.png')
+    assert not shows_something(tmp_path / 'blank.png')
+
+
+def test_nothing_overlaps_or_is_clipped(tmp_path, monkeypatch):
+    """Panels with their labels, the legends and the caption, as they are placed on the page."""
+    for number, task in enumerate((WALK, RUN, 'dmc_finger_spin', 'dmc_cup_catch')):
+        for method in ('mummi', 'cvrl', 'dreamer'):
+            for seed in range(3):
+                make(tmp_path / 'in', task, method, seed, count=20 - seed * number)
+    figures = {}
+    save = plotting.save
+    monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: (
+        figures.update({name: figure}), save(figure, caption, outdir, name)))
+    plotting.draw(tmp_path / 'in', tmp_path / 'out', metrics=('model_loss',))
+    assert len(figures) == 6
+    for name, figure in figures.items():
+        boxes = [axes.get_tightbbox() for axes in figure.axes]
+        boxes.append(figure._suptitle.get_window_extent())
+        for index, box in enumerate(boxes):
+            assert box.x0 >= 0 and box.y0 >= 0, name
+            assert box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1, name
+            assert not any(box.overlaps(other) for other in boxes[index + 1:]), name
+        for axes in figure.axes:
+            labels = axes.xaxis.label.get_window_extent()
+            assert not axes.get_legend().get_window_extent().overlaps(labels), name
+            assert not axes.get_legend().get_window_extent().overlaps(axes.bbox), name
+
+
+def test_learning_curve_against_loops(tmp_path):
+    levels = {0: (100.0, 20), 1: (160.0, 20), 2: (400.0, 12)}
+    for seed, (level, count) in levels.items():
+        make(tmp_path, seed=seed, level=level, count=count)
+    runs = plotting.load(tmp_path)[WALK]['mummi']
+    curve = plotting.learning_curve(runs, 'train', 3000)
+    assert list(curve.index) == list(range(7))
+    for index, row in curve.iterrows():
+        means = []
+        for level, count in levels.values():
+            inside = [level + 10 * number for number in range(3, count + 1)
+                      if index * 3000 < 1000 * number <= (index + 1) * 3000]
+            if inside:
+                means.append(statistics.mean(inside))
+        assert row['runs'] == len(means) == (3 if index < 4 else 2)
+        assert row['mean'] == pytest.approx(statistics.mean(means))
+        assert row['deviation'] == pytest.approx(statistics.stdev(means))
+    assert curve['step'][1] == 5000  # the mean of 4000, 5000 and 6000
+
+
+def test_curve_of_one_run_gaps_and_smoothing(tmp_path):
+    folder = make(tmp_path)
+    write(os.path.join(folder, 'episodes.csv'), EPISODES, [
+        (step, 1, 1, 'train', value, 1000, 0)
+        for step, value in ((1000, 10), (2000, 30), (5000, 60))])
+    (run,) = plotting.load(tmp_path)[WALK]['mummi']
+    curve = plotting.learning_curve([run], 'train', 1000)
+    assert list(curve['mean']) == [10, 30, 40, 50, 60] and curve['deviation'].isna().all()
+    smooth = plotting.learning_curve([run], 'train', 1000, smooth=3)
+    assert list(smooth['mean']) == pytest.approx([20, 80 / 3, 40, 50, 55])
+    assert not len(plotting.learning_curve([run], 'eval', 1000))
+
+
+def test_default_bin(tmp_path):
+    make(tmp_path / 'in')
+    make(tmp_path / 'in', seed=1, count=400)
+    groups = plotting.load(tmp_path / 'in')
+    assert plotting.default_bin(plotting.everyone(groups), 'train') == 10000
+    assert plotting.default_bin(groups[WALK]['mummi'][:1], 'train') == 1000
+    assert plotting.default_bin(groups[WALK]['mummi'][:1], 'eval') == 5000
+
+
+@pytest.mark.parametrize('text, kept, said', [
+    ('', 0, 'has no rows'),
+    (','.join(EPISODES) + '\r\n', 0, 'has no rows'),
+    ('step,return\n1000,5\n', 0, 'has no column mode'),
+    ('step,mode,return\n1000,train,5\n2000,train,61', 1, '1 damaged line left out'),
+    ('step,mode,return\n1000,train,5\n2000,tr', 1, '1 damaged line left out'),
+    ('step,mode,return\n1000,train,5\n20\0\0\n3000,train,x\n4000,train,nan\n5000,train,7\n', 2,
+     '3 damaged lines left out'),
+    ('step,mode,return\n1000,train,5\n2000,train,6\n', 2, None),
+])
+def test_damaged_logs(tmp_path, capsys, text, kept, said):
+    path = tmp_path / 'episodes.csv'
+    path.write_text(text)
+    frame = plotting.read_steps(str(path), ('step', 'mode', 'return'))
+    assert len(frame) == kept
+    assert list(frame['return'])[:1] == [5.0][:kept]
+    printed = capsys.readouterr().out
+    assert (f'{path}: ' in printed and said in printed) if said else not printed
+
+
+def test_damaged_runs_do_not_stop_the_others(tmp_path, capsys):
+    damaged = {seed: make(tmp_path / 'in', seed=seed) for seed in range(4)}
+    open(os.path.join(damaged[0], 'episodes.csv'), 'w').close()
+    os.remove(os.path.join(damaged[0], 'results.csv'))
+    write(os.path.join(damaged[1], 'results.csv'), RESULTS, [])
+    with open(os.path.join(damaged[2], 'config.json'), 'w') as file:
+        file.write('{"method": "mum')
+    groups = plotting.load(tmp_path / 'in')
+    printed = capsys.readouterr().out
+    assert f'{damaged[0]}: left out, no episode yet' in printed
+    assert 'not a readable configuration' in printed
+    assert plotting.table(groups)['seeds'].tolist() == [2]
+    plotting.draw_missing_ratio(groups, tmp_path)
+    assert drawn(tmp_path) == {'missing_ratio'}
+
+
+def test_resumed_run_counts_no_step_twice(tmp_path, capsys):
+    path = tmp_path / 'episodes.csv'
+    write(path, ('step', 'mode', 'return'), [
+        (step, 'train', step + offset) for step, offset in (
+            (1000, 0), (2000, 0), (3000, 0), (4000, 0), (2500, 1), (3500, 1), (4500, 1))])
+    frame = plotting.read_steps(str(path), ('step', 'mode', 'return'))
+    assert list(frame['return']) == [1000, 2000, 2501, 3501, 4501]
+    assert '2 rows left out' in capsys.readouterr().out
+
+
+def test_unfinished_is_named(tmp_path, capsys):
+    folder = make(tmp_path, count=12, steps=2_000_000)
+    other = make(tmp_path, seed=1, count=20)
+    (run, finished) = plotting.load(tmp_path)[WALK]['mummi']
+    printed = capsys.readouterr().out
+    assert f'{folder}: unfinished, 12k of 2M steps' in printed and other not in printed
+    assert plotting.label('mummi', [run]) == 'mummi (unfinished: 12k of 2M steps)'
+    assert plotting.label('mummi', [finished]) == 'mummi'
+    assert plotting.label('mummi', [run, finished]) == (
+        'mummi, 2 seeds (1 unfinished: 12k of 2M steps)')
+    assert [plotting.short(steps) for steps in (600, 120e3, 1.25e6, 1_999_999)] == [
+        '600', '120k', '1.25M', '1.999M']
+
+
+def test_other_settings_are_left_out(tmp_path, capsys):
+    make(tmp_path, seed=0, precision='float32', envs=1)
+    make(tmp_path, seed=1, precision='bfloat16', envs=4, natural_train='other.pkl')
+    odd = make(tmp_path, seed=2, miss_ratio={'image': 0.5}, horizon=9)
+    make(tmp_path, method='dreamer', horizon=9)
+    groups = plotting.load(tmp_path)
+    assert [run.config.seed for run in groups[WALK]['mummi']] == [0, 1]
+    printed = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in printed if line.startswith(odd)]
+    assert "miss_ratio is {'image': 0.5}, not 0.05" in line and 'horizon is 9, not 15' in line
+    assert 'envs' not in line and 'precision' not in line
+    assert f'{WALK}: the methods differ in horizon' in printed
+
+
+def test_evaluations_against_loops(tmp_path):
+    for seed, level in enumerate((100.0, 200.0)):
+        make(tmp_path, seed=seed, level=level)
+    rows = plotting.evaluations(plotting.load(tmp_path)[WALK]['mummi'], 'ratio', 'ratio')
+    for ratio in (0, 0.1):
+        values = [[level * (1 - ratio) + 10 * episode for episode in range(3)]
+                  for level in (100.0, 200.0)]
+        assert rows['mean'][ratio] == pytest.approx(statistics.mean(map(statistics.mean, values)))
+        assert rows['deviation'][ratio] == pytest.approx(statistics.stdev(values[0] + values[1]))
+        assert rows['runs'][ratio] == 2 and rows['episodes'][ratio] == 6
+    only = plotting.evaluations(plotting.load(tmp_path)[WALK]['mummi'], 'only', 'sensor')
+    assert list(only.index) == ['image', 'touch'] and only['mean']['image'] == 76
+
+
+def test_mean_counts_seeds_equally_and_the_newest_checkpoint_only(tmp_path, capsys):
+    for seed, values in enumerate(([10, 10, 10, 10], [90])):
+        folder = make(tmp_path, seed=seed)
+        write(os.path.join(folder, 'results.csv'), RESULTS, [
+            (500, 'ratio', '', 0, 0, 999, 1000, 9, 0),
+            *((1000, 'ratio', '', 0, 0, value, 1000, 9, 0) for value in values)])
+    rows = plotting.evaluations(plotting.load(tmp_path)[WALK]['mummi'], 'ratio', 'ratio')
+    assert rows['mean'][0] == 50
+    assert capsys.readouterr().out.count('1 rows of older checkpoints left out') == 2
+
+
+def test_interquartile_mean_against_a_loop():
+    random = np.random.default_rng(0)
+    for count in range(1, 30):
+        values = random.exponential(size=count).tolist()
+        cut = math.floor(count / 4)
+        middle = sorted(values)[cut:count - cut]
+        assert plotting.interquartile_mean(values) == pytest.approx(sum(middle) / len(middle))
+    assert plotting.interquartile_mean([0, 5, 6, 1000]) == 5.5
+
+
+def test_bootstrap():
+    random = np.random.default_rng(1)
+    scores = [random.normal(0.5 + 0.1 * task, 0.1, size=200) for task in range(3)]
+    widths = []
+    for count in (3, 12, 50, 200):
+        point, low, high = plotting.bootstrap([task[:count] for task in scores])
+        assert low < point < high
+        assert point == pytest.approx(plotting.interquartile_mean(
+            np.concatenate([task[:count] for task in scores])))
+        widths.append(high - low)
+    assert widths == sorted(widths, reverse=True) and widths[-1] < widths[0] / 4
+    assert plotting.bootstrap(scores) == plotting.bootstrap(scores)
+    # Stratified: runs are drawn within a task, so tasks of equal runs have no spread at all.
+    assert plotting.bootstrap([np.full(4, 0.1), np.full(4, 0.9)]) == pytest.approx((0.5,) * 3)
+
+
+def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
+    for seed in range(3):
+        make(tmp_path, WALK, 'mummi', seed, level=100.0 * (seed + 1))
+        make(tmp_path, WALK, 'cvrl', seed, level=50.0)
+        make(tmp_path, RUN, 'mummi', seed, level=900.0)
+    make(tmp_path, WALK, 'dreamer')
+    frame = plotting.aggregate(plotting.load(tmp_path)).set_index(['method', 'at'])
+    assert set(frame.index) == {(method, at) for method in ('mummi', 'cvrl')
+                                for at in ('final', 0.0, 0.1)}
+    assert set(frame['runs']) == {3} and set(frame['tasks']) == {1}
+    assert frame['point']['mummi', 0.0] == pytest.approx((110 + 210 + 310) / 3 / 1000)
+    assert frame['point']['cvrl', 'final'] == pytest.approx((50 + 195) / 1000)
+    printed = capsys.readouterr().out
+    assert 'aggregate: dreamer left out, it has 1 of 3 comparable runs' in printed
+    assert f'aggregate: {RUN} left out, not all methods have it' in printed
+
+
+def test_aggregate_is_left_out_of_few_runs(tmp_path, capsys):
+    make(tmp_path / 'in')
+    make(tmp_path / 'in', seed=1)
+    plotting.draw_aggregate(plotting.load(tmp_path / 'in'), tmp_path)
+    assert not drawn(tmp_path)
+    assert 'figure aggregate left out' in capsys.readouterr().out
+
+
+def test_table(tmp_path):
+    for seed, level in enumerate((100.0, 200.0)):
+        make(tmp_path / 'in', seed=seed, level=level, count=30 - 10 * seed, steps=30000)
+    make(tmp_path / 'in', method='cvrl', results=False)
+    (tmp_path / 'out').mkdir()
+    plotting.write_table(plotting.table(plotting.load(tmp_path / 'in')), tmp_path / 'out')
+    with open(tmp_path / 'out' / 'table.csv', encoding='utf-8') as file:
+        mummi, cvrl = csv.DictReader(file)
+    assert (mummi['task'], mummi['method'], cvrl['method']) == (WALK, 'mummi', 'cvrl')
+    assert (mummi['seeds'], mummi['unfinished'], mummi['steps_reached']) == ('2', '1', '20000')
+    # 28 and 18 training episodes: the last tenth are 3 and 2.
+    finals = [100 + statistics.mean((280, 290, 300)), 200 + statistics.mean((190, 200))]
+    assert float(mummi['final_return']) == pytest.approx(statistics.mean(finals))
+    assert float(mummi['final_return_std']) == pytest.approx(statistics.stdev(finals))
+    assert float(mummi['eval_0']) == 160
+    assert float(mummi['eval_0.1']) == pytest.approx(145)
+    assert float(mummi['eval_0.1_kept']) == pytest.approx(145 / 160)
+    assert float(mummi['eval_0_std']) == pytest.approx(
+        statistics.stdev([100, 110, 120, 200, 210, 220]))
+    assert cvrl['eval_0'] == '' and cvrl['final_return_std'] == ''
+    lines = (tmp_path / 'out' / 'table.md').read_text().splitlines()
+    assert len({line.count('|') for line in lines[:4]}) == 1
+    assert '| 145.0 |' in lines[2] and '| 0.91 |' in lines[2] and 'last 10 %' in lines[5]
+
+
+def test_draw_run(tmp_path):
+    folder = make(tmp_path / 'in', count=4, results=False)
+    before = content(tmp_path / 'in')
+    plotting.draw_run(folder, tmp_path / 'run.png')
+    os.remove(os.path.join(folder, 'episodes.csv'))
+    plotting.draw_run(folder, tmp_path / 'empty.png')
+    assert shows_something(tmp_path / 'run.png') and shows_something(tmp_path / 'empty.png')
+
+    def more(colour):
+        """Pixels of this colour that the episodes add; the edges of letters have some grey."""
+        wanted = [int(colour[at:at + 2], 16) / 255 for at in (1, 3, 5)]
+        full, empty = ((np.abs(imread(tmp_path / name)[..., :3] - wanted).max(-1) < 0.02).sum()
+                       for name in ('run.png', 'empty.png'))
+        return full - empty
+
+    assert more(plotting.COLOURS['mummi']) > 200 and more(plotting.GREY) > 200
+    assert len(before) == len(content(tmp_path / 'in')) + 1
+    with pytest.raises(config.UserError):
+        plotting.draw_run(tmp_path, tmp_path / 'none.png')
+
+
+def test_filters_and_mistakes(tmp_path, capsys):
+    folder = make(tmp_path / 'in')
+    make(tmp_path / 'in', method='cvrl')
+    make(tmp_path / 'in', task=RUN)
+    (tmp_path / 'empty').mkdir()
+    assert list(plotting.load(tmp_path / 'in', tasks=(RUN,))) == [RUN]
+    assert list(plotting.load(tmp_path / 'in', methods=('cvrl',))) == [WALK]
+    capsys.readouterr()
+    for arguments, said in (
+            (['--indir', tmp_path / 'in', '--methods', 'nobody'], 'no run'),
+            (['--indir', tmp_path / 'in', '--metrics', 'loess'], 'there are'),
+            (['--indir', tmp_path / 'in', '--outdir', os.path.join(folder, 'plots')], 'another'),
+            (['--indir', tmp_path / 'in', '--bin', '0'], 'positive'),
+            (['--indir', tmp_path / 'empty'], 'no run')):
+        with pytest.raises(SystemExit) as stopped:
+            plotting.main(['--outdir', str(tmp_path / 'out'), *map(str, arguments)])
+        printed = capsys.readouterr().err
+        assert stopped.value.code == 2 and printed.count('\n') == 1
+        assert printed.startswith('error: ') and said in printed
+    assert not os.path.exists(os.path.join(folder, 'plots'))
+
+
+def test_missing_folder_from_the_shell(tmp_path):
+    done = subprocess.run(
+        [sys.executable, plotting.__file__, '--indir', 'absent'], cwd=tmp_path,
+        capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and not done.stdout and os.listdir(tmp_path) == []
+    assert done.stderr == 'error: there is no folder absent\n'

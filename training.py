@@ -1,0 +1,415 @@
+"""A run: set-up, the loop of collecting, training, evaluating and saving, and its errors."""
+
+import fcntl
+import os
+import pathlib
+import sys
+import time
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+import config as configuration
+import pictures
+import tools
+import wrappers
+from config import UserError, flag
+from models import Agent
+
+
+def main(method, representation, config):
+    """Train the agent of `method`, whose part `representation` is, as `config` says; or resume.
+
+    A mistake of the user's ends in one line and exit code 2.
+    """
+    try:
+        description = wrappers.describe(config)
+        if config.dry_run:
+            dry_run(method, representation, config, description)
+        else:
+            with Run(method, representation, config, description) as run:
+                run.train()
+    except UserError as error:
+        configuration.fail(error)
+    except KeyboardInterrupt:
+        print(f'\ninterrupted; the same command resumes {config.logdir}', file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def shapes(description):
+    """sensor -> raw shape of the sensors that the agent is built for."""
+    return {s: description.observation_space[s].shape for s in description.sensors}
+
+
+def build(representation, config, description):
+    """The agent for the sensors and actions that `description` found."""
+    for device in tf.config.list_physical_devices('GPU'):
+        tf.config.experimental.set_memory_growth(device, True)
+    tools.seed_everything(config.seed)
+    return Agent(config, representation, shapes(description), description.action_space.shape[0])
+
+
+def dry_run(method, representation, config, description):
+    """Build everything and print what it is: sensors, sizes, memory and disk."""
+    agent = build(representation, config, description)
+    print(f'{method} on {config.task}, preset {config.preset}, {agent.compute.name} products')
+    print('\nsensors')
+    for sensor, shape in shapes(description).items():
+        row, kind = configuration.SENSORS[sensor], description.observation_space[sensor].dtype
+        print(f'  {sensor:<22}{shape!s:<16}{kind!s:<9}{row.unit}')
+    print(f'  {"actions":<22}{description.action_space.shape}')
+    print('\ntrainable values')
+    for part, count in agent.parts().items():
+        print(f'  {part:<22}{count:>14,}')
+    entry = sum(
+        int(np.prod(space.shape)) * space.dtype.itemsize
+        for space in description.observation_space.values()) + 4 * (agent.actions + 2)
+    disk = entry * config.steps / config.action_repeat / 1e9
+    print('\nestimates')
+    print(f'  replay on disk        {disk:>10.2f} GB after {config.steps:,} steps')
+    print(f'  replay in memory      {min(disk, config.replay_memory):>10.2f} GB (--replay_memory)')
+    print(f'  one training batch    {entry * config.batch * config.length / 1e9:>10.2f} GB')
+
+
+class Driver:
+    """Acts in parallel environments and hands over finished episodes.
+
+    environments: a gymnasium vector environment that resets at the step after an end. Steps are
+    environment control steps: action_repeat a decision.
+    """
+
+    def __init__(self, environments, action_repeat):
+        self.environments, self.action_repeat = environments, action_repeat
+        self.count = environments.num_envs
+        self.begun = False
+
+    def reset(self, seeds, options=None):
+        """Begin an episode in every environment; what was unfinished is dropped."""
+        self.observation, _ = self.environments.reset(seed=[int(s) for s in seeds], options=options)
+        self.is_first = np.ones(self.count, bool)
+        self.ended = np.zeros(self.count, bool)
+        self.entries = [[] for _ in range(self.count)]
+        self.begun = True
+        zeros = np.zeros(self.count, np.float32)
+        action = np.zeros(self.environments.action_space.shape, np.float32)
+        for row in range(self.count):
+            self._append(row, action, zeros, zeros.astype(bool))
+
+    def step(self, act):
+        """One decision of every environment: act(observation, is_first) -> actions [N, A] float32.
+        Returns the finished episodes as (row, arrays [T + 1, ...])."""
+        action = act(self.observation, self.is_first)
+        self.observation, reward, terminated, truncated, _ = self.environments.step(action)
+        self.is_first = self.ended
+        self.ended = terminated | truncated
+        finished = []
+        for row in range(self.count):
+            if self.is_first[row]:
+                self.entries[row] = []
+            self._append(row, action, reward, terminated)
+            if self.ended[row]:
+                finished.append((row, {
+                    key: np.stack([entry[key] for entry in self.entries[row]])
+                    for key in self.entries[row][0]}))
+        return finished
+
+    def _append(self, row, action, reward, terminated):
+        """Store an entry: an observation with the action, reward and discount that led to it;
+        0, 0 and 1 for the first of an episode."""
+        first = self.is_first[row]
+        entry = {key: value[row].copy() for key, value in self.observation.items()}
+        entry['action'] = np.zeros_like(action[row]) if first else action[row].copy()
+        entry['reward'] = np.float32(0 if first else reward[row])
+        entry['discount'] = np.float32(0 if terminated[row] else 1)
+        self.entries[row].append(entry)
+
+    @property
+    def advanced(self):
+        """Steps that the last `step` took: environments that were reset took none."""
+        return self.action_repeat * int(np.sum(~self.is_first))
+
+    def pending(self):
+        """Steps in unfinished episodes."""
+        return self.action_repeat * sum(
+            len(entries) - 1 for entries, ended in zip(self.entries, self.ended)
+            if not ended) if self.begun else 0
+
+
+class AgentPolicy:
+    """The agent as a policy for a `Driver`, with the state that it carries from step to step."""
+
+    def __init__(self, agent, count, exploring):
+        self.agent, self.exploring = agent, exploring
+        self.state = agent.initial(count)
+
+    def __call__(self, observation, is_first):
+        # Tensors of fixed type and shape: numpy or Python arguments would trace anew.
+        observation = {key: tf.constant(value) for key, value in observation.items()}
+        observation['is_first'] = tf.constant(is_first)
+        action, self.state = self.agent.policy(observation, self.state, self.exploring)
+        return action.numpy()
+
+
+def summary(episode, sensors, action_repeat):
+    """Return, length in steps, and the missing fraction of each sensor, of an episode."""
+    row = {
+        'return': float(episode['reward'].sum()),
+        'length': action_repeat * (len(episode['reward']) - 1)}
+    for sensor in sensors:
+        row[f'missing_{sensor}'] = float(1 - episode[flag(sensor)].mean())
+    return row
+
+
+def evaluate(agent, driver, seeds, options=None):
+    """An episode by the mode of the policy for each of `seeds`, which decide the environments'
+    randomness. options: of the environments' reset, as {'miss_ratio': 0.1}. Yields the episodes'
+    arrays, in the order of the seeds."""
+    seeds = list(seeds)
+    for begin in range(0, len(seeds), driver.count):
+        group = seeds[begin:begin + driver.count]
+        driver.reset(group + [group[-1]] * (driver.count - len(group)), options)
+        policy = AgentPolicy(agent, driver.count, exploring=False)
+        done = {}
+        while len(done) < driver.count:
+            for row, episode in driver.step(policy):
+                done.setdefault(row, episode)
+        for row in range(len(group)):
+            yield done[row]
+
+
+class Schedule(tf.Module):
+    """What a checkpoint holds beside the agent: when the run was evaluated, how long it ran."""
+
+    def __init__(self, agent):
+        super().__init__()
+        self.agent = agent
+        self.evaluated = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+
+
+class Run:
+    """Everything of a run in `config.logdir`; a context that closes what it opened."""
+
+    def __init__(self, method, representation, config, description):
+        self.method, self.config, self.description = method, config, description
+        self.folder = pathlib.Path(config.logdir)
+        self._prepare_folder()
+        self.sensors = description.sensors
+        self.environments = wrappers.vector(
+            config, 'train', config.envs, description, self._seeds('train', 0, 1)[0])
+        self.valid = None
+        self.replay = tools.Replay(
+            self.folder / 'episodes', config.action_repeat, config.replay_memory, self.say)
+        self.logger = tools.Logger(self.folder)
+        self.agent = build(representation, config, description)
+        self.schedule = Schedule(self.agent)
+        self.checkpoints = tools.Checkpoints(
+            self.folder, self.schedule, config.keep_checkpoints, self.say)
+        resumed = self.checkpoints.restore()
+        self.step = self.replay.steps
+        self.began = time.time() - float(self.schedule.seconds)
+        self.driver = Driver(self.environments, config.action_repeat)
+        self.policy = AgentPolicy(self.agent, config.envs, exploring=True)
+        self.last_returns, self.compiled = [], False
+        self.say(
+            f'{method} on {config.task}: {", ".join(self.sensors)}; {self.agent.compute.name} '
+            f'products; ' + (
+                f'resumed at {self.step:,} steps, {int(self.agent.updates):,} updates'
+                if resumed or self.step else 'a new run') + f' in {self.folder}')
+
+    def _prepare_folder(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = open(self.folder / 'lock', 'w')
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f'another process is training in {self.folder}; stop it, or choose another '
+                '--logdir') from None
+        path = str(self.folder / 'config.json')
+        if os.path.exists(path):
+            configuration.check_resume(self.config, self.method, path)
+        configuration.save(self.config, self.method, path)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for environments in (self.environments, self.valid and self.valid.environments):
+            if environments:
+                environments.close(terminate=True)
+        self.lock.close()
+
+    def say(self, text):
+        """A line above the progress bar."""
+        tqdm.tqdm.write(text)
+
+    def _seeds(self, purpose, number, count):
+        """Seeds for the `number`-th use of a purpose; no two share a stream."""
+        words = [self.config.seed, *purpose.encode(), number]
+        return np.random.SeedSequence(words).generate_state(count)
+
+    # --- The loop ---
+
+    def train(self):
+        """Collect, train, evaluate, save, until `config.steps`."""
+        config = self.config
+        with tqdm.tqdm(
+                total=config.steps, initial=min(self.step, config.steps), unit='step',
+                unit_scale=True, dynamic_ncols=True, smoothing=0.05,
+                mininterval=0.5 if sys.stderr.isatty() else 15) as self.bar:
+            if self.step < config.prefill:
+                self.collect_random(config.prefill)
+            self.train_until_due()
+            while self.step < config.steps:
+                self.collect(min(self.step + config.train_every, config.steps))
+                self.train_until_due()
+                if self.evaluation_due():
+                    self.evaluate()
+                self.save()
+        self.say(f'finished: {self.step:,} steps, {int(self.agent.updates):,} updates')
+
+    def updates_due(self):
+        """Updates that the schedule asks for at the present step. After a kill it asks again for
+        those that were lost."""
+        config = self.config
+        if self.step < config.prefill:
+            return 0
+        phases = (self.step - config.prefill) // config.train_every
+        return config.pretrain + phases * config.train_updates
+
+    def collect_random(self, until):
+        """Uniformly random actions until step `until`, and until a sequence can be drawn."""
+        self._phase('prefill')
+        generator = np.random.default_rng(self._seeds('random', self.step, 4))
+        shape = self.environments.action_space.shape
+
+        def act(observation, is_first):
+            return generator.uniform(-1, 1, shape).astype(np.float32)
+
+        self._collect('prefill', act, lambda: self.step >= until and self._can_sample())
+
+    def collect(self, until):
+        """Exploring actions of the agent until step `until`."""
+        self._phase('collect')
+        self._collect('train', self.policy, lambda: self.step >= until)
+
+    def _collect(self, mode, act, done):
+        driver = self.driver
+        if not driver.begun:
+            driver.reset(self._seeds('collect', self.replay.number, driver.count))
+        while not done():
+            finished = driver.step(act)
+            self.step += driver.advanced
+            self.bar.update(driver.advanced)
+            for _, episode in finished:
+                self.replay.add(episode)
+                self._episode(mode, episode)
+
+    def _can_sample(self):
+        starts = self.replay.starts(self.config.length)
+        if len(starts) >= 2 * self.config.envs and not starts.any():
+            raise UserError(
+                f'the episodes of {self.config.task} are shorter than --length '
+                f'{self.config.length}; type a smaller --length')
+        return bool(starts.any())
+
+    def train_until_due(self):
+        """Updates until the schedule is met, with the progress shown at each."""
+        config, updates = self.config, int(self.agent.updates)
+        due = self.updates_due()
+        if updates >= due:
+            return
+        seeds = [[config.seed, number] for number in range(updates, due)]
+        totals, begun, rows, rate = {}, time.time(), 0, 0.0
+        self._phase('train')
+        if not self.compiled:
+            self.compiled = True
+            self.bar.set_postfix_str('building the graph of the first update')
+        for batch in self.replay.batches(config.batch, config.length, seeds):
+            metrics = self.agent.train(batch)
+            updates, rows = updates + 1, rows + 1
+            for key, value in metrics.items():
+                totals[key] = totals.get(key, 0.0) + value
+            if updates % config.log_every == 0 or updates == due:
+                values = {key: float(value) / rows for key, value in totals.items()}
+                rate = rows / (time.time() - begun)
+                self._log(updates, values | {'updates_per_second': rate})
+                totals, begun, rows = {}, time.time(), 0
+            elif rows:
+                rate = rows / (time.time() - begun)
+            self.bar.set_postfix_str(
+                f'update {updates}/{due}, {rate:.2f} updates/s, {self._recent()}')
+
+    def _log(self, updates, values):
+        if not np.isfinite(values['model_loss']) and self.agent.compute != tf.float16:
+            bad = [key for key, value in values.items() if not np.isfinite(value)]
+            raise UserError(
+                f'not finite at update {updates}: {", ".join(bad)}; the last checkpoint is whole: '
+                'resume with --precision float32, or a smaller --model_rate')
+        self.logger.update(
+            {'step': self.step, 'updates': updates, 'seconds': self.seconds()} | values)
+
+    def evaluation_due(self):
+        """Whether a multiple of `eval_every` was passed since the last evaluation, or the run
+        is at its end."""
+        config = self.config
+        before = int(self.schedule.evaluated)
+        return config.eval_episodes > 0 and (
+            self.step // config.eval_every > before // config.eval_every
+            or self.step >= config.steps > before)
+
+    def evaluate(self):
+        """Episodes on validation backgrounds by the mode, the first as a video, and open-loop
+        predictions on replayed sequences."""
+        config = self.config
+        self._phase('evaluate')
+        if self.valid is None:
+            self.valid = Driver(wrappers.vector(
+                config, 'valid', 1, self.description, self._seeds('valid', 0, 1)[0]),
+                config.action_repeat)
+        seeds = self._seeds('evaluate', self.step, config.eval_episodes)
+        for number, episode in enumerate(evaluate(self.agent, self.valid, seeds)):
+            self._episode('eval', episode)
+            if number == 0 and any(
+                    configuration.SENSORS[s].kind == 'picture' for s in self.sensors):
+                self.logger.video('eval', self.step, pictures.seen(episode))
+        batch = self.replay.sample(
+            min(config.batch, 4), config.length, self._seeds('open_loop', self.step, 4))
+        predictions = self.agent.open_loop({k: tf.constant(v) for k, v in batch.items()})
+        predictions = {sensor: value.numpy() for sensor, value in predictions.items()}
+        for sensor, video in pictures.open_loop(batch, predictions).items():
+            self.logger.video(f'open_loop_{sensor}', self.step, video, rate=5)
+        self.schedule.evaluated.assign(self.step)
+
+    def save(self):
+        """A checkpoint of all that is not in the episode files."""
+        self.schedule.seconds.assign(self.seconds())
+        self.checkpoints.save(int(self.agent.updates))
+
+    # --- What the user sees ---
+
+    def seconds(self):
+        """Wall time of the run, all its sessions together."""
+        return time.time() - self.began
+
+    def _phase(self, name):
+        self.bar.set_description_str(f'{name:<8}')
+        self.bar.refresh()
+
+    def _recent(self):
+        if not self.last_returns:
+            return 'no return yet'
+        return f'return {np.mean(self.last_returns[-10:]):.1f}'
+
+    def _episode(self, mode, episode):
+        row = {
+            'step': self.step, 'updates': int(self.agent.updates), 'seconds': self.seconds(),
+            'mode': mode} | summary(episode, self.sensors, self.config.action_repeat)
+        self.logger.episode(row)
+        if mode == 'eval':
+            self.say(f'evaluation at {self.step:,} steps: return {row["return"]:.1f}')
+        else:
+            self.last_returns.append(row['return'])
+            self.bar.set_postfix_str(self._recent())
