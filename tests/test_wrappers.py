@@ -514,12 +514,12 @@ def test_describe_says_what_is_wrong(config, changes, words):
 def test_describe_without_opengl(config, monkeypatch):
     monkeypatch.setenv('MUJOCO_GL', 'egl')
     monkeypatch.setenv('MUJOCO_EGL_DEVICE_ID', '99')
-    with pytest.raises(UserError, match='libegl1 .* MUJOCO_GL=osmesa'):
+    with pytest.raises(UserError, match=r'libegl1 .* MUJOCO_GL=osmesa'):
         wrappers.describe(config)
 
 
 def test_describe_survives_a_crash():
-    with pytest.raises(UserError, match='SIGSEGV.*libegl1'):
+    with pytest.raises(UserError, match=r'SIGSEGV.*libegl1'):
         wrappers.describe(Hostile('crash'))
     with pytest.raises(UserError, match='reason above'):
         wrappers.describe(Hostile('error'))
