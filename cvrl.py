@@ -24,11 +24,11 @@ class JointContrast(Representation):
     """R = mean_i( score_ii - logsumexp_j score_ij ) with score_ij = u(s_i) . v(e_j), over all
     N = B L steps: the InfoNCE bound (arXiv 1807.03748) on I(s; o), less log N."""
 
-    def __init__(self, config, shapes, features, compute):
-        super().__init__(config, shapes, features, compute)
+    def __init__(self, config, shapes, features, precision):
+        super().__init__(config, shapes, features, precision)
         units = config.hidden
-        self.state_code = Perceptron(features, 1, units, units, compute=compute)
-        self.observation_code = Perceptron(self.width, 1, 2 * units, units, compute=compute)
+        self.state_code = Perceptron(features, 1, units, units, precision)
+        self.observation_code = Perceptron(self.width, 1, 2 * units, units, precision)
 
     def embed(self, observation):
         return {'joint': self.joined(observation)}

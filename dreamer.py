@@ -20,9 +20,9 @@ class Reconstruction(Representation):
 
     reconstructs = True
 
-    def __init__(self, config, shapes, features, compute):
-        super().__init__(config, shapes, features, compute)
-        self.decoders = networks.decoders(config, shapes, features, compute)
+    def __init__(self, config, shapes, features, precision):
+        super().__init__(config, shapes, features, precision)
+        self.decoders = networks.decoders(config, shapes, features, precision)
 
     def embed(self, observation):
         return {'joint': self.joined(observation)}

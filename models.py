@@ -13,7 +13,7 @@ import tf_keras
 import networks
 import tools
 from config import flag
-from networks import Dense, Perceptron, TanhNormal, log_normal, normal, tfd, zeros
+from networks import Dense, Perceptron, TanhNormal, log_normal, normal, tfd
 from soft_actor_critic import SoftActorCritic
 
 
@@ -39,82 +39,110 @@ class State(NamedTuple):
 
 class RecurrentStateSpaceModel(tf.Module):
     """h_t = GRU(elu(W1 [z_{t-1}, a_t]), h_{t-1}), prior p(z_t | h_t), posterior
-    q(z_t | h_t, e_t) (PlaNet, arXiv 1811.04551)."""
+    q(z_t | h_t, e_t) (PlaNet, arXiv 1811.04551): the weights; `read` gives the functions."""
 
-    def __init__(self, config, actions, embedding, compute):
+    def __init__(self, config, actions, embedding, precision):
         super().__init__()
-        self.deter, self.stoch, self.compute = config.deter, config.stoch, compute
+        self.deter, self.stoch, self.precision = config.deter, config.stoch, precision
         hidden, elu = config.hidden, tf.nn.elu
-        self.input = Dense(config.stoch + actions, hidden, elu, compute)
-        self.kernel = networks.glorot(hidden, 3 * config.deter)
-        self.recurrent = tf.Variable(
-            tf_keras.initializers.Orthogonal()((config.deter, 3 * config.deter)))
-        self.biases = zeros(2, 3 * config.deter)
-        self.prior_hidden = Dense(config.deter, hidden, elu, compute)
-        self.prior_output = Dense(hidden, 2 * config.stoch, None, compute)
-        self.posterior_hidden = Dense(config.deter + embedding, hidden, elu, compute)
-        self.posterior_output = Dense(hidden, 2 * config.stoch, None, compute)
+        self.input = Dense(config.stoch + actions, hidden, elu, precision)
+        self.gates = Dense(hidden, 3 * config.deter, None, precision)
+        self.recurrent = Dense(config.deter, 3 * config.deter, None, precision)
+        self.recurrent.kernel.assign(
+            tf_keras.initializers.Orthogonal()(self.recurrent.kernel.shape))
+        self.prior_hidden = Dense(config.deter, hidden, elu, precision)
+        self.prior_output = Dense(hidden, 2 * config.stoch, None, precision)
+        self.posterior_hidden = Dense(config.deter + embedding, hidden, elu, precision)
+        self.posterior_output = Dense(hidden, 2 * config.stoch, None, precision)
 
     def initial(self, count):
         """The zero latent of `count` rows."""
         return State(*(tf.zeros([count, width]) for width in (
             self.stoch, self.stoch, self.stoch, self.deter)))
 
-    def transition(self, previous, action):
-        """h_t [N, D] after `action` [N, A] in the state `previous`."""
-        inputs = self.input(tf.concat([previous.stochastic, action], -1))
-        return self._gated(inputs, previous.deterministic)
-
-    def _gated(self, inputs, deterministic):
-        """A gated recurrent unit (arXiv 1406.1078), gates in float32."""
-        def product(x, kernel, bias):
-            x = tf.matmul(tf.cast(x, self.compute), tf.cast(kernel, self.compute))
-            return tf.cast(tf.nn.bias_add(x, tf.cast(bias, self.compute)), tf.float32)
-        update, reset, candidate = tf.split(product(inputs, self.kernel, self.biases[0]), 3, -1)
-        update_h, reset_h, candidate_h = tf.split(
-            product(deterministic, self.recurrent, self.biases[1]), 3, -1)
-        update = tf.sigmoid(update + update_h)
-        candidate = tf.tanh(candidate + tf.sigmoid(reset + reset_h) * candidate_h)
-        return update * deterministic + (1 - update) * candidate
-
-    def _state(self, parameters, noise, deterministic):
-        distribution = normal(parameters)
-        sample = distribution.loc + distribution.scale * noise
-        return State(distribution.loc, distribution.scale, sample, deterministic)
-
-    def prior(self, deterministic, noise):
-        """The state predicted without an observation. noise: standard normal [..., S]."""
-        return self._state(
-            self.prior_output(self.prior_hidden(deterministic)), noise, deterministic)
-
-    def posterior(self, deterministic, embedding, noise):
-        """The state after the embedding [..., E] of an observation."""
-        return self._state(self.posterior_output(self.posterior_hidden(
-            tf.concat([deterministic, tf.cast(embedding, tf.float32)], -1))), noise,
-            deterministic)
+    def read(self, compute=None):
+        """The functions of one step, with the weights read and cast to `compute` once."""
+        return Dynamics(self, compute or self.precision.compute)
 
     def filter(self, embedding, action, posterior_noise, prior_noise):
         """Posterior and prior states [B, L, ...] of sequences that start from zeros.
 
         embedding [B, L, E], action [B, L, A] (a_t led to entry t), noise [B, L, S]. The same
-        as transition, prior and posterior entry by entry; what does not depend on the
+        as transition, posterior and prior entry by entry; what does not depend on the
         recurrence is computed for all entries at once, before or after the loop.
         """
-        count, length = action.shape[:2]
-        embedding = self.posterior_hidden.linear(embedding, rows=slice(self.deter, None))
-        action = self.input.linear(action, rows=slice(self.stoch, None))
-        state, states = self.initial(count), []
-        for t in range(length):
-            inputs = tf.nn.elu(action[:, t] + self.input.linear(
-                state.stochastic, rows=slice(self.stoch), bias=False))
-            deterministic = self._gated(inputs, state.deterministic)
-            hidden = tf.nn.elu(embedding[:, t] + self.posterior_hidden.linear(
-                deterministic, rows=slice(self.deter), bias=False))
-            state = self._state(
-                self.posterior_output(hidden), posterior_noise[:, t], deterministic)
+        # B rows are too few to gain from half precision: the recurrence runs in float32.
+        step = self.read(tf.float32)
+        compute = self.precision.compute
+        embedding = tf.cast(step.posterior_embedding(compute)(embedding), tf.float32)
+        action = step.input_action(action)
+        state, states = self.initial(action.shape[0]), []
+        for a, e, noise in zip(*(
+                tf.unstack(x, axis=1) for x in (action, embedding, posterior_noise))):
+            inputs = tf.nn.elu(step.input_state(state.stochastic) + a)
+            deterministic = step.gated(inputs, state.deterministic)
+            hidden = tf.nn.elu(step.posterior_state(deterministic) + e)
+            state = step.state(step.posterior_output(hidden), noise, deterministic)
             states.append(state)
         posterior = State(*(tf.stack(parts, 1) for parts in zip(*states)))
-        return posterior, self.prior(posterior.deterministic, prior_noise)
+        return posterior, self.read(compute).prior(posterior.deterministic, prior_noise)
+
+
+class Dynamics:
+    """The functions of one step of a `RecurrentStateSpaceModel`, for N rows. Products are in
+    `compute`; gates, distributions and states are float32."""
+
+    def __init__(self, model, compute):
+        self.model = model
+        stochastic, deterministic = slice(model.stoch), slice(model.deter)
+        self.input = model.input.read(compute)
+        self.input_state = model.input.read(
+            compute, rows=stochastic, bias=False, activation=False)
+        self.input_action = model.input.read(
+            compute, rows=slice(model.stoch, None), activation=False)
+        self.gates, self.recurrent = model.gates.read(compute), model.recurrent.read(compute)
+        self.prior_hidden = model.prior_hidden.read(compute)
+        self.prior_output = model.prior_output.read(compute)
+        self.posterior_state = model.posterior_hidden.read(
+            compute, rows=deterministic, bias=False, activation=False)
+        self.posterior_output = model.posterior_output.read(compute)
+
+    def posterior_embedding(self, compute):
+        """The part of the posterior's first layer that reads the embedding, with the bias."""
+        return self.model.posterior_hidden.read(
+            compute, rows=slice(self.model.deter, None), activation=False)
+
+    def transition(self, previous, action):
+        """h_t [N, D] after `action` [N, A] in the state `previous`."""
+        inputs = self.input(tf.concat([previous.stochastic, action], -1))
+        return self.gated(inputs, previous.deterministic)
+
+    def gated(self, inputs, deterministic):
+        """A gated recurrent unit (arXiv 1406.1078) with the reset after the product, as cuDNN's
+        and Keras's."""
+        size = self.model.deter
+        new, old = (tf.split(tf.cast(x, tf.float32), [2 * size, size], -1) for x in (
+            self.gates(inputs), self.recurrent(deterministic)))
+        update, reset = tf.split(tf.sigmoid(new[0] + old[0]), 2, -1)
+        candidate = tf.tanh(new[1] + reset * old[1])
+        return candidate + update * (deterministic - candidate)
+
+    def prior(self, deterministic, noise):
+        """The state predicted without an observation. noise: standard normal [..., S]."""
+        return self.state(
+            self.prior_output(self.prior_hidden(deterministic)), noise, deterministic)
+
+    def posterior(self, deterministic, embedding, noise):
+        """The state after the embedding [N, E] of an observation."""
+        embedding = self.posterior_embedding(self.model.precision.compute)(embedding)
+        hidden = tf.nn.elu(self.posterior_state(deterministic) + tf.cast(embedding, tf.float32))
+        return self.state(self.posterior_output(hidden), noise, deterministic)
+
+    @staticmethod
+    def state(parameters, noise, deterministic):
+        """The state whose stochastic part is mean + deviation * noise."""
+        mean, deviation = normal(parameters)
+        return State(mean, deviation, mean + deviation * noise, deterministic)
 
 
 class Representation(tf.Module):
@@ -122,16 +150,16 @@ class Representation(tf.Module):
     that the dynamics read, and what is asked of the features.
 
     config: `Config`. shapes: sensor -> shape of its raw observation. features: F.
-    compute: type of the products. `self.width` is the width of the joint embedding.
+    precision: `networks.Precision`. `self.width` is the width of the joint embedding.
     """
 
     # Whether `reconstruct` predicts the sensors as part of the method. Where it does not, the
     # agent trains decoders beside it for the pictures.
     reconstructs = False
 
-    def __init__(self, config, shapes, features, compute):
+    def __init__(self, config, shapes, features, precision):
         super().__init__()
-        self.encoders = networks.encoders(config, shapes, compute)
+        self.encoders = networks.encoders(config, shapes, precision)
         self.width = 32 * config.conv_depth * len(shapes)
 
     def embed(self, observation):
@@ -160,16 +188,16 @@ class Representation(tf.Module):
 class WorldModel(tf.Module):
     """Representation, latent dynamics, and the heads for reward and discount."""
 
-    def __init__(self, config, representation, shapes, actions, compute):
+    def __init__(self, config, representation, shapes, actions, precision):
         super().__init__()
         self.config = config
         self.width = config.stoch + config.deter
-        self.representation = representation(config, shapes, self.width, compute)
+        self.representation = representation(config, shapes, self.width, precision)
         self.dynamics = RecurrentStateSpaceModel(
-            config, actions, self.representation.width, compute)
-        self.reward_head = Perceptron(self.width, 2, config.units, 1, compute=compute)
+            config, actions, self.representation.width, precision)
+        self.reward_head = Perceptron(self.width, 2, config.units, 1, precision)
         self.discount_head = Perceptron(
-            self.width, 3, config.units, 1, compute=compute) if config.pcont else None
+            self.width, 3, config.units, 1, precision) if config.pcont else None
 
     def reward(self, features):
         """The most likely reward, [..., F] -> [...]."""
@@ -218,8 +246,8 @@ class WorldModel(tf.Module):
     def observe(self, state, action, observation, noise):
         """The posterior after one more observation of N environments: raw [N, ...]."""
         embedding = self.representation.embed(observation)['joint']
-        deterministic = self.dynamics.transition(state, action)
-        return self.dynamics.posterior(deterministic, embedding, noise)
+        step = self.dynamics.read(tf.float32)
+        return step.posterior(step.transition(state, action), embedding, noise)
 
     def imagine(self, state, choose, noise):
         """Unroll the prior from `state` [N, ...] by the actions [N, A] = choose(state, step).
@@ -227,10 +255,10 @@ class WorldModel(tf.Module):
         noise [H, N, S]. Returns features [H, N, F]: the first is of the state *after* the
         first action.
         """
-        features = []
-        for step in range(noise.shape[0]):
+        dynamics, features = self.dynamics.read(), []
+        for step, step_noise in enumerate(tf.unstack(noise)):
             action = choose(state, step)
-            state = self.dynamics.prior(self.dynamics.transition(state, action), noise[step])
+            state = dynamics.prior(dynamics.transition(state, action), step_noise)
             features.append(state.features())
         return tf.stack(features)
 
@@ -241,9 +269,12 @@ def lambda_return(reward, value, discount, disclam):
     reward, value, discount [H, N] of the imagined states; returns [H - 1, N]
     (Dreamer, arXiv 1912.01603, eq. 6).
     """
+    # What does not depend on the recurrence, for all steps at once.
+    inputs = reward[:-1] + discount[:-1] * (1 - disclam) * value[1:]
     last, returns = value[-1], []
-    for k in reversed(range(reward.shape[0] - 1)):
-        last = reward[k] + discount[k] * ((1 - disclam) * value[k + 1] + disclam * last)
+    for step, gamma in zip(*(
+            reversed(tf.unstack(x)) for x in (inputs, disclam * discount[:-1]))):
+        last = step + gamma * last
         returns.append(last)
     return tf.stack(returns[::-1])
 
@@ -251,11 +282,11 @@ def lambda_return(reward, value, discount, disclam):
 class ActorCritic(tf.Module):
     """The actor and the value, learned on imagined features."""
 
-    def __init__(self, config, features, actions, compute):
+    def __init__(self, config, features, actions, precision):
         super().__init__()
         self.config, self.actions = config, actions
-        self.actor = Perceptron(features, 4, config.units, 2 * actions, compute=compute)
-        self.value_head = Perceptron(features, 3, config.units, 1, compute=compute)
+        self.actor = Perceptron(features, 4, config.units, 2 * actions, precision)
+        self.value_head = Perceptron(features, 3, config.units, 1, precision)
 
     def policy(self, features):
         """The distribution of actions given features [..., F]."""
@@ -301,15 +332,16 @@ class Agent(tf.Module):
     def __init__(self, config, representation, shapes, actions):
         super().__init__()
         self.config, self.shapes, self.actions = config, dict(shapes), actions
-        self.compute = tools.compute_type(config.precision)
+        self.precision = networks.Precision(tools.compute_type(config.precision))
+        self.compute = self.precision.compute
         self.random = tf.random.Generator.from_seed(config.seed)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.world = WorldModel(config, representation, shapes, actions, self.compute)
-        self.behaviour = ActorCritic(config, self.world.width, actions, self.compute)
-        self.decoders = networks.decoders(config, shapes, self.world.width, self.compute) if (
+        self.world = WorldModel(config, representation, shapes, actions, self.precision)
+        self.behaviour = ActorCritic(config, self.world.width, actions, self.precision)
+        self.decoders = networks.decoders(config, shapes, self.world.width, self.precision) if (
             config.probe_frames and not self.world.representation.reconstructs) else {}
         self.soft = SoftActorCritic(
-            config, self.world.width, actions, self.compute) if config.use_sac else None
+            config, self.world.width, actions, self.precision) if config.use_sac else None
         self.optimisers = {
             'model': self._optimiser('model', self.world.trainable_variables, config.model_rate),
             'actor': self._optimiser(
@@ -384,14 +416,12 @@ class Agent(tf.Module):
         prior_noise = self.random.normal([config.horizon, count, config.stoch])
         actor_noise = self.random.normal([config.horizon, count, self.actions])
         actor, value = self.optimisers['actor'], self.optimisers['value']
-        entropies = []
+        noises, policies = tf.unstack(actor_noise), []
 
         def choose(state, step):
             # Features without gradient: the actor learns through the dynamics alone.
-            policy = self.behaviour.policy(tf.stop_gradient(state.features()))
-            action, logs = policy.sample_and_log(actor_noise[step])
-            entropies.append(-tf.reduce_mean(logs))
-            return action
+            policies.append(self.behaviour.policy(tf.stop_gradient(state.features())))
+            return policies[-1].sample(noises[step])
 
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch([actor.targets, value.targets])
@@ -400,7 +430,8 @@ class Agent(tf.Module):
             actor_scaled, value_scaled = actor.scaled(actor_loss), value.scaled(value_loss)
         metrics['actor_gradient'] = actor.step(tape, actor_scaled)
         metrics['value_gradient'] = value.step(tape, value_scaled)
-        metrics['actor_entropy'] = tf.add_n(entropies) / len(entropies)
+        _, logs = policies[0].sample_and_log(noises[0])
+        metrics['actor_entropy'] = -tf.reduce_mean(logs)
         return metrics
 
     def _train_decoders(self, features, batch):
@@ -437,10 +468,10 @@ class Agent(tf.Module):
         keep = 1 - tf.cast(observation['is_first'], tf.float32)[:, None]
         state = {key: value * keep for key, value in state.items()}
         action = state.pop('action')
-        count = action.shape[0]
-        latent = self.world.observe(
-            State(**state), action, observation, self.random.normal([count, self.config.stoch]))
-        action = self.act(latent, exploring)
+        noise = self.random.normal([action.shape[0], self.config.stoch])
+        with self.precision.float32():
+            latent = self.world.observe(State(**state), action, observation, noise)
+            action = self.act(latent, exploring)
         return action, latent._asdict() | {'action': action}
 
     def act(self, latent, exploring):

@@ -28,14 +28,14 @@ FUSION_FLOOR = 0.01
 class ExpertContrast(Representation):
     """R = sum over sensors of weight^m I^m, with the bound I^m of `bound`."""
 
-    def __init__(self, config, shapes, features, compute):
-        super().__init__(config, shapes, features, compute)
+    def __init__(self, config, shapes, features, precision):
+        super().__init__(config, shapes, features, precision)
         self.width, self.density_ratio = config.expert_width, config.density_ratio
         self.experts = {
             sensor: Perceptron(
-                32 * config.conv_depth, 1, self.width, 2 * self.width, tf.nn.relu, compute)
+                32 * config.conv_depth, 1, self.width, 2 * self.width, precision, tf.nn.relu)
             for sensor in shapes}
-        self.transform = Dense(features, self.width, tf.nn.relu, compute)
+        self.transform = Dense(features, self.width, tf.nn.relu, precision)
 
     def embed(self, observation):
         """The fused code e = sum_m w^m mu^m / (sum_m w^m + 0.01), w^m = f^m / sigma^m, beside
@@ -44,13 +44,13 @@ class ExpertContrast(Representation):
             sensor: normal(self.experts[sensor](encoder(observation[sensor])))
             for sensor, encoder in self.encoders.items()}
         weights = {
-            sensor: present(sensor, observation)[..., None] / expert.scale
-            for sensor, expert in experts.items()}
+            sensor: present(sensor, observation)[..., None] / deviation
+            for sensor, (_, deviation) in experts.items()}
         total = tf.add_n(list(weights.values())) + FUSION_FLOOR
-        joint = tf.add_n([weights[s] * expert.loc for s, expert in experts.items()]) / total
+        joint = tf.add_n([weights[s] * mean for s, (mean, _) in experts.items()]) / total
         return {
             'joint': joint, 'weights': weights,
-            'means': {sensor: expert.loc for sensor, expert in experts.items()}}
+            'means': {sensor: mean for sensor, (mean, _) in experts.items()}}
 
     def loss(self, features, embeddings, observation):
         code = tf.cast(self.transform(features), tf.float32)

@@ -4,6 +4,7 @@ Every layer knows its input width, so variables exist as soon as an object does.
 float32; products run in the layer's compute type, and what leaves a head is float32 again.
 """
 
+import contextlib
 import itertools
 import math
 
@@ -27,41 +28,68 @@ def zeros(*shape):
     return tf.Variable(tf.zeros(shape))
 
 
+class Precision:
+    """The type of the networks' products, shared by all layers of an agent and read when a graph
+    is traced. A processor acts faster in float32: a batch of one environment spends its time on
+    reading weights, and would have to round them first."""
+
+    def __init__(self, compute):
+        self.compute = tf.as_dtype(compute)
+
+    @contextlib.contextmanager
+    def float32(self):
+        """Products in float32 for what is traced inside."""
+        before, self.compute = self.compute, tf.float32
+        try:
+            yield
+        finally:
+            self.compute = before
+
+
 class Dense(tf.Module):
     """[..., inputs] -> [..., units] in the compute type: activation(x kernel + bias)."""
 
-    def __init__(self, inputs, units, activation=None, compute=tf.float32):
+    def __init__(self, inputs, units, activation, precision):
         super().__init__()
         self.kernel, self.bias = glorot(inputs, units), zeros(units)
-        self.activation, self.compute = activation, compute
+        self.activation, self.precision = activation, precision
 
     def __call__(self, x):
-        return self.linear(x, activation=self.activation)
+        return self.read(self.precision.compute)(x)
 
-    def linear(self, x, rows=slice(None), bias=True, activation=None):
-        """activation(x kernel + bias); with some rows of the kernel, for the inputs that
-        belong to them, where a product is taken in two parts."""
-        leading = x.shape[:-1]
-        x = tf.cast(x, self.compute)
-        x = tf.reshape(x, [-1, x.shape[-1]]) if len(leading) != 1 else x
-        x = tf.matmul(x, tf.cast(self.kernel[rows], self.compute))
-        # bias_add, not a plain sum, and no reshape before the activation: TensorFlow then
-        # fuses the three into one operation.
-        x = tf.nn.bias_add(x, tf.cast(self.bias, self.compute)) if bias else x
-        x = activation(x) if activation else x
-        return tf.reshape(x, [*leading, x.shape[-1]]) if len(leading) != 1 else x
+    def read(self, compute, rows=slice(None), bias=True, activation=True):
+        """The layer as a function of x, its weights read and cast once: for loops.
+
+        rows: only these rows of the kernel, for the inputs that belong to them; with bias or
+        activation left out, a product can be taken in two parts.
+        """
+        kernel = tf.cast(self.kernel[rows] if rows != slice(None) else self.kernel, compute)
+        offset = tf.cast(self.bias, compute) if bias else None
+        function = self.activation if activation else None
+
+        def layer(x):
+            leading = x.shape[:-1]
+            x = tf.cast(x, compute)
+            x = tf.reshape(x, [-1, x.shape[-1]]) if len(leading) != 1 else x
+            x = tf.matmul(x, kernel)
+            # bias_add, not a plain sum, and no reshape before the activation: TensorFlow then
+            # fuses the three into one operation.
+            x = tf.nn.bias_add(x, offset) if bias else x
+            x = function(x) if function else x
+            return tf.reshape(x, [*leading, x.shape[-1]]) if len(leading) != 1 else x
+        return layer
 
 
 class Perceptron(tf.Module):
     """`layers` hidden layers of `units`, then a linear layer: [..., inputs] -> float32
     [..., outputs]."""
 
-    def __init__(self, inputs, layers, units, outputs, activation=tf.nn.elu, compute=tf.float32):
+    def __init__(self, inputs, layers, units, outputs, precision, activation=tf.nn.elu):
         super().__init__()
         widths = [inputs] + [units] * layers
         self.hidden = [
-            Dense(width, units, activation, compute) for width in widths[:-1]]
-        self.output = Dense(widths[-1], outputs, None, compute)
+            Dense(width, units, activation, precision) for width in widths[:-1]]
+        self.output = Dense(widths[-1], outputs, None, precision)
 
     def __call__(self, x):
         for layer in self.hidden:
@@ -84,15 +112,16 @@ class PictureEncoder(tf.Module):
     """Raw pictures [..., 64, 64, channels] -> [..., 32 depth]: four convolutions, kernel 4,
     stride 2, no padding, 64 -> 31 -> 14 -> 6 -> 2, ReLU."""
 
-    def __init__(self, sensor, shape, depth, compute=tf.float32):
+    def __init__(self, sensor, shape, depth, precision):
         super().__init__()
-        self.sensor, self.shape, self.compute = sensor, shape, compute
+        self.sensor, self.shape, self.precision = sensor, shape, precision
         channels = [shape[-1], depth, 2 * depth, 4 * depth, 8 * depth]
         self.kernels = [glorot(4, 4, i, o) for i, o in itertools.pairwise(channels)]
         self.biases = [zeros(width) for width in channels[1:]]
 
     def __call__(self, raw):
-        x = tf.cast(tf.reshape(raw, [-1, *self.shape]), self.compute)
+        compute = self.precision.compute
+        x = tf.cast(tf.reshape(raw, [-1, *self.shape]), compute)
         row = SENSORS[self.sensor]
         for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases)):
             if layer == 0:
@@ -102,20 +131,20 @@ class PictureEncoder(tf.Module):
                 # 3 m / 200 - 0.5 would be rounded to the nearest 0.4 m.
                 bias = bias + row.offset * tf.reduce_sum(kernel, [0, 1, 2])
                 kernel = kernel * row.scale
-            x = tf.nn.conv2d(x, tf.cast(kernel, self.compute), 2, 'VALID')
-            x = tf.nn.relu(tf.nn.bias_add(x, tf.cast(bias, self.compute)))
+            x = tf.nn.conv2d(x, tf.cast(kernel, compute), 2, 'VALID')
+            x = tf.nn.relu(tf.nn.bias_add(x, tf.cast(bias, compute)))
         return tf.reshape(x, [*raw.shape[:-3], math.prod(x.shape[1:])])
 
 
 class VectorEncoder(tf.Module):
     """Raw vectors [..., values] -> [..., width]: three hidden layers, ReLU."""
 
-    def __init__(self, sensor, shape, units, width, compute=tf.float32):
+    def __init__(self, sensor, shape, units, width, precision):
         super().__init__()
         self.sensor = sensor
         widths = [shape[0], units, units, units, width]
         self.layers = [
-            Dense(i, o, tf.nn.relu, compute) for i, o in itertools.pairwise(widths)]
+            Dense(i, o, tf.nn.relu, precision) for i, o in itertools.pairwise(widths)]
 
     def __call__(self, raw):
         x = scaled(self.sensor, raw)
@@ -129,10 +158,10 @@ class PictureDecoder(tf.Module):
     dense, then transposed convolutions of kernel 5, 5, 6, 6, stride 2, 1 -> 5 -> 13 -> 30 -> 64,
     ReLU between."""
 
-    def __init__(self, width, shape, depth, compute=tf.float32):
+    def __init__(self, width, shape, depth, precision):
         super().__init__()
-        self.shape, self.compute = shape, compute
-        self.dense = Dense(width, 32 * depth, None, compute)
+        self.shape, self.precision = shape, precision
+        self.dense = Dense(width, 32 * depth, None, precision)
         self.sizes = [5, 13, 30, 64]
         channels = [32 * depth, 4 * depth, 2 * depth, depth, shape[-1]]
         self.kernels = [
@@ -141,35 +170,35 @@ class PictureDecoder(tf.Module):
         self.biases = [zeros(width) for width in channels[1:]]
 
     def __call__(self, features):
-        leading = features.shape[:-1]
+        leading, compute = features.shape[:-1], self.precision.compute
         x = self.dense(tf.reshape(features, [-1, features.shape[-1]]))
         x = tf.reshape(x, [-1, 1, 1, x.shape[-1]])
         for size, kernel, bias in zip(self.sizes, self.kernels, self.biases):
             last = size == self.sizes[-1]
             x = tf.nn.conv2d_transpose(
-                x, tf.cast(kernel, self.compute),
+                x, tf.cast(kernel, compute),
                 [tf.shape(x)[0], size, size, kernel.shape[2]], 2, 'VALID')
-            x = tf.nn.bias_add(x, tf.cast(bias, self.compute))
+            x = tf.nn.bias_add(x, tf.cast(bias, compute))
             x = x if last else tf.nn.relu(x)
         return tf.reshape(tf.cast(x, tf.float32), [*leading, *self.shape])
 
 
-def encoders(config, shapes, compute):
+def encoders(config, shapes, precision):
     """An encoder for each sensor, all 32 conv_depth wide. shapes: sensor -> raw shape."""
     width = 32 * config.conv_depth
     return {
-        sensor: PictureEncoder(sensor, shape, config.conv_depth, compute)
+        sensor: PictureEncoder(sensor, shape, config.conv_depth, precision)
         if SENSORS[sensor].kind == 'picture'
-        else VectorEncoder(sensor, shape, config.vector_units, width, compute)
+        else VectorEncoder(sensor, shape, config.vector_units, width, precision)
         for sensor, shape in shapes.items()}
 
 
-def decoders(config, shapes, features, compute):
+def decoders(config, shapes, features, precision):
     """A decoder for each sensor from features of width `features` to scaled observations."""
     return {
-        sensor: PictureDecoder(features, shape, config.conv_depth, compute)
+        sensor: PictureDecoder(features, shape, config.conv_depth, precision)
         if SENSORS[sensor].kind == 'picture'
-        else Perceptron(features, 3, config.decoder_units, shape[0], compute=compute)
+        else Perceptron(features, 3, config.decoder_units, shape[0], precision)
         for sensor, shape in shapes.items()}
 
 
@@ -190,9 +219,10 @@ def reconstruction_losses(predictions, observation):
 
 
 def normal(parameters):
-    """A diagonal normal from raw parameters [..., 2 size]: mean, softplus(.) + 0.1."""
+    """(mean, deviation) of a diagonal normal from raw parameters [..., 2 size]: mean,
+    softplus(.) + 0.1; float32."""
     mean, deviation = tf.split(tf.cast(parameters, tf.float32), 2, -1)
-    return tfd.Normal(mean, tf.nn.softplus(deviation) + 0.1)
+    return mean, tf.nn.softplus(deviation) + 0.1
 
 
 def log_normal(value, mean):

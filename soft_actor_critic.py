@@ -19,10 +19,10 @@ class SoftActorCritic(tf.Module):
     # How far the target critics move to the critics at each update.
     TARGET_RATE = 0.005
 
-    def __init__(self, config, features, actions, compute):
+    def __init__(self, config, features, actions, precision):
         super().__init__()
         def critics():
-            return [Perceptron(features + actions, 3, config.units, 1, compute=compute)
+            return [Perceptron(features + actions, 3, config.units, 1, precision)
                     for _ in range(2)]
         self.discount, self.actions = config.discount, actions
         self.critics, self.targets = critics(), critics()

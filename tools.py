@@ -80,6 +80,7 @@ class Optimiser(tf.Module):
         factor = tf.minimum(1.0, self.clip / (norm + 1e-12)) if self.clip else 1.0
         self.count.assign_add(1)
         count = tf.cast(self.count, tf.float32)
+        first_power, second_power = 0.9 ** count, 0.999 ** count
         for variable, gradient, first, second in zip(
                 self.targets, gradients, self.first, self.second):
             if self.weight_decay:
@@ -87,7 +88,7 @@ class Optimiser(tf.Module):
             # The fused kernel makes one pass over memory where separate operations make nine.
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle, m=first.handle, v=second.handle,
-                beta1_power=0.9 ** count, beta2_power=0.999 ** count, lr=self.rate, beta1=0.9,
+                beta1_power=first_power, beta2_power=second_power, lr=self.rate, beta1=0.9,
                 beta2=0.999, epsilon=1e-7, grad=tf.cast(gradient, tf.float32) * factor)
 
 

@@ -1,0 +1,12 @@
+"""Fixtures that several files of tests share."""
+
+import pytest
+
+
+@pytest.fixture
+def eager():
+    """Runs tf.functions as plain Python, so that spies and stubs see every call and value."""
+    import tensorflow as tf
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

@@ -1,0 +1,152 @@
+"""Small agents, random batches, stubs and plain numpy layers for the tests of the models."""
+
+import numpy as np
+import tensorflow as tf
+
+import config
+import cvrl
+import dreamer
+import mummi
+from config import flag
+from models import Agent
+
+SHAPES = {'image': (64, 64, 3), 'depth': (64, 64, 1), 'touch': (2,)}
+ACTIONS = 3
+METHODS = {
+    'mummi': (mummi.ExpertContrast, ('density_ratio', 'expert_width', 'probe_frames')),
+    'cvrl': (cvrl.JointContrast, ('probe_frames',)),
+    'dreamer': (dreamer.Reconstruction, ())}
+
+
+def settings(method, *words):
+    """The debug preset in float32, with more words of the command line."""
+    return config.parse(method, METHODS[method][1], [
+        '--preset', 'debug', '--logdir', 'unused', '--no-natural', '--precision', 'float32',
+        *words])
+
+
+def build(method, *words, seed=0, actions=ACTIONS):
+    """A fresh agent; the same seed gives the same weights and noise."""
+    tf.random.set_seed(seed)
+    return Agent(settings(method, *words), METHODS[method][0], SHAPES, actions)
+
+
+def observations(*leading, seed=0, missing=True):
+    """Raw observations and flags as numpy arrays [*leading, ...], zeros where missing."""
+    random = np.random.default_rng(seed)
+    raw = {
+        'image': random.integers(0, 256, (*leading, 64, 64, 3)).astype(np.uint8),
+        'depth': random.uniform(0.5, 50, (*leading, 64, 64, 1)).astype(np.float32),
+        'touch': random.uniform(0, 300, (*leading, 2)).astype(np.float32)}
+    for sensor in SHAPES:
+        here = random.random((*leading, 1)) > 0.3 if missing else np.ones((*leading, 1), bool)
+        raw[flag(sensor)] = here.astype(np.float32)
+        raw[sensor] *= here.reshape(*leading, *[1] * len(SHAPES[sensor])).astype(
+            raw[sensor].dtype)
+    return raw
+
+
+def sequences(batch=4, length=8, seed=0, missing=True):
+    """A training batch as numpy arrays [batch, length, ...]; every sequence begins an episode."""
+    random = np.random.default_rng(seed + 1)
+    arrays = observations(batch, length, seed=seed, missing=missing)
+    arrays['action'] = random.uniform(-1, 1, (batch, length, ACTIONS)).astype(np.float32)
+    arrays['reward'] = random.normal(size=(batch, length)).astype(np.float32)
+    arrays['discount'] = (random.random((batch, length)) > 0.2).astype(np.float32)
+    for key, first in ('action', 0), ('reward', 0), ('discount', 1):
+        arrays[key][:, 0] = first
+    return arrays
+
+
+def tensors(arrays):
+    return {key: tf.constant(value) for key, value in arrays.items()}
+
+
+def normals(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def shake(module, size=0.1, seed=0):
+    """Add noise to every weight, so that no bias is zero and no error in one can hide."""
+    for number, variable in enumerate(module.trainable_variables):
+        variable.assign_add(size * normals(*variable.shape, seed=seed + number))
+
+
+def values(variables):
+    return [np.array(v) for v in variables]
+
+
+def unchanged(before, variables):
+    """Whether each of the variables still has the value that `values` gave."""
+    return [np.array_equal(old, new) for old, new in zip(before, values(variables), strict=True)]
+
+
+class Noise:
+    """In place of an agent's generator: `make(shape)` for every draw, all of them kept."""
+
+    def __init__(self, make):
+        self.make, self.drawn = make, []
+
+    def normal(self, shape, **_):
+        self.drawn.append(np.asarray(self.make([int(size) for size in shape]), np.float32))
+        return tf.constant(self.drawn[-1])
+
+    def uniform(self, shape, maxval, dtype):
+        return tf.cast(tf.range(shape[0]) % maxval, dtype)
+
+
+def constant_noise(value=0.5):
+    """The same number for every draw, in whatever order and shape it is drawn."""
+    return Noise(lambda shape: np.full(shape, value))
+
+
+def random_noise(seed=0):
+    return Noise(np.random.default_rng(seed).standard_normal)
+
+
+def spy(monkeypatch, target, name):
+    """The list of (arguments, result) of every later call of target.name."""
+    calls, original = [], getattr(target, name)
+
+    def wrapped(*arguments):
+        calls.append((arguments, original(*arguments)))
+        return calls[-1][1]
+    monkeypatch.setattr(target, name, wrapped)
+    return calls
+
+
+# --- Plain numpy -------------------------------------------------------------------------
+
+
+def elu(x):
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def softplus(x):
+    return np.logaddexp(x, 0)
+
+
+def dense(layer, x):
+    return np.asarray(x) @ layer.kernel.numpy() + layer.bias.numpy()
+
+
+def perceptron(module, x, activation=elu):
+    for layer in module.hidden:
+        x = activation(dense(layer, x))
+    return dense(module.output, x)
+
+
+def log_normal(value, mean):
+    return -0.5 * (value - mean) ** 2 - 0.5 * np.log(2 * np.pi)
+
+
+def close(actual, wanted, tolerance=1e-5):
+    """Assert equality within `tolerance` of the largest wanted value."""
+    wanted = np.asarray(wanted, np.float64)
+    scale = max(np.abs(wanted).max(initial=0), 1e-6)
+    np.testing.assert_allclose(
+        np.asarray(actual, np.float64), wanted, rtol=0, atol=tolerance * scale)

@@ -1,0 +1,350 @@
+"""Tests of the three representations: bounds, fusion, reconstruction, sizes, and learning."""
+
+import helpers
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import METHODS, SHAPES, close, normals
+
+import config
+from config import flag
+from models import Agent
+
+
+@pytest.fixture(scope='module', params=['float32', 'bfloat16'])
+def mummi(request):
+    """MuMMI's representation with all weights shaken, that no test changes."""
+    return representation('mummi', '--precision', request.param)
+
+
+def representation(method, *words):
+    agent = helpers.build(method, *words)
+    helpers.shake(agent, 0.03)
+    return agent.world.representation
+
+
+def log_mean_free_softmax(scores):
+    """score_i0 - logsumexp_j score_ij for one row whose own score is the first, in float64."""
+    scores = np.asarray(scores, np.float64)
+    return scores[0] - scores.max() - np.log(np.sum(np.exp(scores - scores.max())))
+
+
+# --- MuMMI -------------------------------------------------------------------------------
+
+
+def plain_bound(code, mean, flags, kind):
+    """f_i ( log F_ii - logsumexp_{j: f_j = 1} log F_ij ) by loops over all steps."""
+    width = code.shape[-1]
+    codes, means, here = code.reshape(-1, width), mean.reshape(-1, width), flags.reshape(-1)
+
+    def ratio(i, j):
+        one, other = codes[i].astype(np.float64), means[j].astype(np.float64)
+        return one @ other if kind == 'bilinear' else -np.sum((one - other) ** 2)
+
+    result = np.zeros(len(codes))
+    for i in range(len(codes)):
+        if here[i]:
+            others = [j for j in range(len(codes)) if here[j] and j != i]
+            result[i] = log_mean_free_softmax([ratio(i, i)] + [ratio(i, j) for j in others])
+    return result.reshape(flags.shape)
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'float16'])
+@pytest.mark.parametrize('kind', ['mse', 'bilinear'])
+def test_bound_is_its_double_loop_over_the_steps_where_the_sensor_is_present(kind, precision):
+    method = representation('mummi', '--density_ratio', kind, '--precision', precision)
+    code, mean = 0.3 * normals(3, 5, 16), 0.3 * normals(3, 5, 16, seed=1)
+    flags = np.float32(normals(3, 5, seed=2) > -0.3)
+    assert 5 < flags.sum() < 14
+    found = method.bound(*map(tf.constant, (code, mean, flags)))
+    assert found.dtype == tf.float32
+    close(found, plain_bound(code, mean, flags, kind), 1e-5)
+    assert not np.any(found.numpy()[flags == 0])
+
+
+@pytest.mark.parametrize('kind', ['mse', 'bilinear'])
+def test_missing_steps_are_nobodys_negatives_and_get_no_gradient(kind):
+    method = representation('mummi', '--density_ratio', kind)
+    code, mean = normals(2, 4, 16), normals(2, 4, 16, seed=1)
+    flags = np.ones((2, 4), np.float32)
+    flags[0, 1] = flags[1, 3] = 0
+    bounds = []
+    for content in 0, 100:
+        code[flags == 0], mean[flags == 0] = -content, content
+        inputs = [tf.constant(code), tf.constant(mean)]
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            bounds.append(method.bound(*inputs, tf.constant(flags)))
+        for gradient in tape.gradient(bounds[-1], inputs):
+            assert not np.any(gradient.numpy()[flags == 0])
+            assert np.all(np.any(gradient.numpy()[flags == 1], -1))
+    np.testing.assert_array_equal(*bounds)
+
+
+@pytest.mark.parametrize('kind', ['mse', 'bilinear'])
+@pytest.mark.parametrize('wrap', [lambda function: function, tf.function])
+def test_bound_of_a_sensor_that_is_never_present_is_zero_with_zero_gradient(kind, wrap):
+    method = representation('mummi', '--density_ratio', kind)
+
+    @wrap
+    def run(code, mean, flags):
+        with tf.GradientTape() as tape:
+            tape.watch([code, mean])
+            bound = method.bound(code, mean, flags)
+            loss = tf.reduce_mean(bound)
+        return bound, tape.gradient(loss, [code, mean], unconnected_gradients='zero')
+
+    bound, gradients = run(
+        tf.constant(normals(2, 3, 16)), tf.constant(normals(2, 3, 16, seed=1)), tf.zeros([2, 3]))
+    np.testing.assert_array_equal(bound, np.zeros([2, 3]))
+    for gradient in gradients:
+        np.testing.assert_array_equal(gradient, np.zeros([2, 3, 16]))
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'float16'])
+def test_bound_of_1024_values_far_apart_is_finite_and_right(precision):
+    """Squared distances near 1e7, where half precision ends at 65504."""
+    method = representation('mummi', '--precision', precision)
+    code, mean = 100 * normals(2, 4, 1024), 100 * normals(2, 4, 1024, seed=1)
+    inputs = [tf.constant(code), tf.constant(mean)]
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        found = method.bound(*inputs, tf.ones([2, 4]))
+    wanted = plain_bound(code, mean, np.ones((2, 4)), 'mse')
+    assert np.abs(wanted).max() > 65504
+    close(found, wanted, 1e-4)
+    assert all(np.isfinite(gradient).all() for gradient in tape.gradient(found, inputs))
+
+
+def plain_experts(method, observation):
+    """sensor -> (mean, deviation) as float64 arrays."""
+    result = {}
+    for sensor, encoder in method.encoders.items():
+        embedding = encoder(tf.constant(observation[sensor])).numpy()
+        raw = helpers.perceptron(method.experts[sensor], embedding, helpers.relu)
+        mean, deviation = np.split(raw, 2, -1)
+        result[sensor] = mean, helpers.softplus(deviation) + 0.1
+    return result
+
+
+def test_fusion_is_the_mean_of_the_experts_weighted_by_presence_over_deviation():
+    method = representation('mummi')
+    observation = helpers.observations(3, 4)
+    experts = plain_experts(method, observation)
+    embeddings = method.embed(helpers.tensors(observation))
+    assert list(method.experts) == list(SHAPES)
+    for sensor, (mean, _) in experts.items():
+        close(embeddings['means'][sensor], mean)
+    wanted = np.zeros((3, 4, method.width))
+    for b in range(3):
+        for t in range(4):
+            for value in range(method.width):
+                top = bottom = 0
+                for sensor, (mean, deviation) in experts.items():
+                    weight = observation[flag(sensor)][b, t, 0] / deviation[b, t, value]
+                    top += weight * mean[b, t, value]
+                    bottom += weight
+                wanted[b, t, value] = top / (bottom + 0.01)
+    close(embeddings['joint'], wanted)
+    counts = sum(observation[flag(sensor)] for sensor in SHAPES)
+    assert {1, 2, 3} <= set(counts.ravel())
+
+
+def test_fused_code_is_zero_where_every_sensor_is_missing(mummi):
+    observation = helpers.observations(3, 4)
+    for sensor in SHAPES:
+        observation[flag(sensor)][1, 2] = 0
+        observation[flag(sensor)][1, 1] = 1
+    joint = mummi.embed(helpers.tensors(observation))['joint'].numpy()
+    assert joint.dtype == np.float32
+    assert not np.any(joint[1, 2])
+    assert np.all(np.any(joint[1, 1]))
+
+
+def test_content_of_a_dropped_sensor_changes_no_embedding_loss_or_gradient():
+    agent = helpers.build('mummi', '--free_nats', '0')
+    helpers.shake(agent, 0.03)
+    batch = helpers.sequences()
+    garbage = {key: value.copy() for key, value in batch.items()}
+    random = np.random.default_rng(9)
+    for sensor in SHAPES:
+        gone = batch[flag(sensor)][..., 0] == 0
+        assert gone.any() and not np.any(batch[sensor][gone])
+        garbage[sensor][gone] = random.uniform(0, 255, garbage[sensor][gone].shape)
+    noise = tf.constant(normals(2, 4, 8, agent.config.stoch))
+    results = []
+    for arrays in batch, garbage:
+        with tf.GradientTape() as tape:
+            loss, metrics, posterior = agent.world.loss(helpers.tensors(arrays), noise)
+        joint = agent.world.representation.embed(helpers.tensors(arrays))['joint']
+        results.append([
+            joint, loss, *posterior, *metrics.values(),
+            *tape.gradient(loss, agent.world.trainable_variables)])
+    for one, other in zip(*results, strict=True):
+        close(one, other, 1e-6)
+
+
+@pytest.mark.parametrize('kind', ['mse', 'bilinear'])
+def test_mummis_loss_is_the_weighted_bound_of_the_transformed_features(kind):
+    method = representation('mummi', '--density_ratio', kind)
+    observation = helpers.observations(3, 4)
+    features = normals(3, 4, 40)
+    losses = method.loss(
+        tf.constant(features), method.embed(helpers.tensors(observation)),
+        helpers.tensors(observation))
+    code = helpers.relu(helpers.dense(method.transform, features))
+    experts = plain_experts(method, observation)
+    assert set(losses) == {'image_loss', 'depth_loss', 'touch_loss'}
+    for sensor, weight in ('image', 1), ('depth', 1), ('touch', 0.001):
+        bound = plain_bound(code, experts[sensor][0], observation[flag(sensor)][..., 0], kind)
+        assert np.abs(bound).max() > 0.1
+        close(losses[f'{sensor}_loss'], -weight * bound, 1e-4)
+
+
+def test_log_of_mummi_holds_the_share_of_each_sensor_in_the_fusion(mummi):
+    observation = helpers.observations(3, 4, missing=False)
+    observation['depth_flag'][:] = 0
+    embeddings = mummi.embed(helpers.tensors(observation))
+    shares = mummi.metrics(embeddings, observation)
+    assert float(shares['weight_depth']) == 0
+    assert 0.95 < float(shares['weight_image'] + shares['weight_touch']) < 1
+
+
+# --- CVRL --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'float16'])
+@pytest.mark.parametrize('size', [0.5, 100.0])
+def test_cvrls_loss_is_the_double_loop_in_float32(precision, size, monkeypatch):
+    """On stub codes, so that only the scores and the bound are computed; the larger ones have
+    products near 1e6, which half precision does not hold."""
+    method = representation('cvrl', '--precision', precision)
+    state, other = size * normals(3, 5, 100), size * normals(3, 5, 100, seed=1)
+    monkeypatch.setattr(method, 'state_code', lambda _: tf.constant(state))
+    monkeypatch.setattr(method, 'observation_code', lambda _: tf.constant(other))
+    found = method.loss(tf.zeros([3, 5, 40]), {'joint': tf.zeros([3, 5, 7])}, {})
+    u, v = (x.reshape(15, 100).astype(np.float64) for x in (state, other))
+    wanted = [-log_mean_free_softmax(
+        [u[i] @ v[i]] + [u[i] @ v[j] for j in range(15) if j != i]) for i in range(15)]
+    assert list(found) == ['contrast_loss']
+    assert found['contrast_loss'].dtype == tf.float32
+    close(found['contrast_loss'], np.reshape(wanted, (3, 5)))
+
+
+def test_cvrls_codes_are_one_hidden_layer_of_features_and_of_all_sensors_side_by_side():
+    method = representation('cvrl')
+    observation = helpers.observations(3, 4)
+    tensors = helpers.tensors(observation)
+    features = normals(3, 4, 40)
+    embeddings = method.embed(tensors)
+    joint = np.concatenate([method.encoders[s](tensors[s]) for s in SHAPES], -1)
+    close(embeddings['joint'], joint)
+    assert joint.shape == (3, 4, method.width)
+    u = helpers.perceptron(method.state_code, features).reshape(12, -1)
+    v = helpers.perceptron(method.observation_code, joint).reshape(12, -1)
+    assert [len(m.hidden) for m in (method.state_code, method.observation_code)] == [1, 1]
+    scores = u @ v.T
+    wanted = [-log_mean_free_softmax(np.roll(scores[i], -i)) for i in range(12)]
+    close(method.loss(tf.constant(features), embeddings, tensors)['contrast_loss'],
+          np.reshape(wanted, (3, 4)), 1e-4)
+
+
+# --- Dreamer -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('method', ['dreamer'])
+def test_dreamers_loss_is_the_log_density_of_the_present_sensors(method):
+    method = representation(method)
+    observation = helpers.observations(3, 4)
+    features = normals(3, 4, 40)
+    losses = method.loss(
+        tf.constant(features), method.embed(helpers.tensors(observation)),
+        helpers.tensors(observation))
+    predictions = method.reconstruct(tf.constant(features))
+    assert set(losses) == {'image_loss', 'depth_loss', 'touch_loss'}
+    scaled = {
+        'image': observation['image'] / 255 - 0.5, 'depth': observation['depth'] / 200 - 0.5,
+        'touch': observation['touch'] / 200}
+    for sensor, target in scaled.items():
+        assert predictions[sensor].shape == (3, 4, *SHAPES[sensor])
+        wanted = np.zeros((3, 4))
+        for b in range(3):
+            for t in range(4):
+                if observation[flag(sensor)][b, t, 0]:
+                    wanted[b, t] = -np.sum(helpers.log_normal(
+                        target[b, t], predictions[sensor][b, t].numpy()))
+        assert 0 < np.sum(wanted == 0) < 12
+        close(losses[f'{sensor}_loss'], wanted)
+
+
+@pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
+def test_reconstruction_is_summed_in_float32(precision):
+    """12288 values of at least 0.9 each: float16 would lose their sum's digits."""
+    method = representation('dreamer', '--precision', precision)
+    observation = helpers.observations(2, 3, missing=False)
+    features = tf.constant(normals(2, 3, 40))
+    losses = method.loss(features, {}, helpers.tensors(observation))
+    prediction = method.reconstruct(features)['image']
+    assert prediction.dtype == losses['image_loss'].dtype == tf.float32
+    close(losses['image_loss'], -np.sum(helpers.log_normal(
+        observation['image'] / 255 - 0.5, prediction.numpy().astype(np.float64)), (2, 3, 4)))
+
+
+def test_dreamers_embedding_is_all_sensors_side_by_side():
+    method = representation('dreamer')
+    tensors = helpers.tensors(helpers.observations(2, 3))
+    close(method.embed(tensors)['joint'], np.concatenate(
+        [method.encoders[s](tensors[s]) for s in SHAPES], -1))
+
+
+def test_only_dreamer_has_decoders_in_its_world_and_no_others_beside_it():
+    for method in METHODS:
+        agent = helpers.build(method)
+        predictions = agent.reconstruct(tf.zeros([2, agent.world.width]))
+        assert {s: tuple(p.shape[1:]) for s, p in predictions.items()} == SHAPES
+        assert bool(agent.decoders) == (method != 'dreamer')
+        own = agent.world.representation.reconstruct(tf.zeros([2, agent.world.width]))
+        assert bool(own) == (method == 'dreamer')
+
+
+# --- Sizes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('method, count', [
+    ('mummi', 12_038_833), ('cvrl', 4_161_289), ('dreamer', 10_395_287)])
+def test_published_sizes_and_rates(method, count):
+    """Walker: two touch values, six actions; of Dreamer's image, three channels are decoded."""
+    settings = config.parse(method, METHODS[method][1], ['--logdir', 'unused', '--no-natural'])
+    agent = Agent(settings, METHODS[method][0], SHAPES, 6)
+    parts = agent.parts()
+    assert parts['world model'] == count
+    assert parts['actor'] == 578_412
+    assert parts['value'] == 413_601
+    assert {name: (agent.optimisers[name].rate, agent.optimisers[name].clip) for name in (
+        'model', 'actor', 'value')} == {
+            'model': (6e-4, 30), 'actor': (8e-5, 30), 'value': (8e-5, 30)}
+    assert agent.world.representation.width == {
+        'mummi': 1024, 'cvrl': 3072, 'dreamer': 3072}[method]
+    assert (settings.horizon, settings.discount, settings.disclam, settings.free_nats) == (
+        15, 0.99, 0.95, 3)
+
+
+# --- Learning ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('method, words', [
+    ('mummi', ()), ('mummi', ('--density_ratio', 'bilinear')), ('cvrl', ()), ('dreamer', ())])
+def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
+    agent = helpers.build(
+        method, '--horizon', '2', '--model_rate', '0.003', *words, *(
+            ('--probe_frames', '0') if method != 'dreamer' else ()))
+    arrays = helpers.sequences(missing=False)
+    # Few and different pictures: every step's is its own shade.
+    shades = np.linspace(20, 235, 32).reshape(4, 8, 1, 1, 1)
+    arrays['image'] = np.broadcast_to(shades, arrays['image'].shape).astype(np.uint8)
+    batch = helpers.tensors(arrays)
+    first = {key: float(value) for key, value in agent.train(batch).items()}
+    for _ in range(300):
+        metrics = agent.train(batch)
+    last = {key: float(value) for key, value in metrics.items()}
+    print(first, last)
