@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 import config
 import cvrl
@@ -27,7 +28,7 @@ def settings(method, *words):
 
 def build(method, *words, seed=0, actions=ACTIONS):
     """A fresh agent; the same seed gives the same weights and noise."""
-    tf.random.set_seed(seed)
+    tf_keras.utils.set_random_seed(seed)
     return Agent(settings(method, *words), METHODS[method][0], SHAPES, actions)
 
 

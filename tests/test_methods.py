@@ -129,15 +129,15 @@ def plain_experts(method, observation):
 
 def test_fusion_is_the_mean_of_the_experts_weighted_by_presence_over_deviation():
     method = representation('mummi')
-    observation = helpers.observations(3, 4)
+    observation = helpers.observations(5, 6)
     experts = plain_experts(method, observation)
     embeddings = method.embed(helpers.tensors(observation))
     assert list(method.experts) == list(SHAPES)
     for sensor, (mean, _) in experts.items():
         close(embeddings['means'][sensor], mean)
-    wanted = np.zeros((3, 4, method.width))
-    for b in range(3):
-        for t in range(4):
+    wanted = np.zeros((5, 6, method.width))
+    for b in range(5):
+        for t in range(6):
             for value in range(method.width):
                 top = bottom = 0
                 for sensor, (mean, deviation) in experts.items():
@@ -147,7 +147,7 @@ def test_fusion_is_the_mean_of_the_experts_weighted_by_presence_over_deviation()
                 wanted[b, t, value] = top / (bottom + 0.01)
     close(embeddings['joint'], wanted)
     counts = sum(observation[flag(sensor)] for sensor in SHAPES)
-    assert {1, 2, 3} <= set(counts.ravel())
+    assert len(set(counts.ravel())) == 4
 
 
 def test_fused_code_is_zero_where_every_sensor_is_missing(mummi):
@@ -335,16 +335,22 @@ def test_published_sizes_and_rates(method, count):
 @pytest.mark.parametrize('method, words', [
     ('mummi', ()), ('mummi', ('--density_ratio', 'bilinear')), ('cvrl', ()), ('dreamer', ())])
 def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
+    probes = () if method == 'dreamer' else ('--probe_frames', '0')
     agent = helpers.build(
-        method, '--horizon', '2', '--model_rate', '0.003', *words, *(
-            ('--probe_frames', '0') if method != 'dreamer' else ()))
-    arrays = helpers.sequences(missing=False)
-    # Few and different pictures: every step's is its own shade.
-    shades = np.linspace(20, 235, 32).reshape(4, 8, 1, 1, 1)
-    arrays['image'] = np.broadcast_to(shades, arrays['image'].shape).astype(np.uint8)
+        method, '--horizon', '2', '--model_rate', '0.01', '--free_nats', '30', *probes, *words)
+    arrays = helpers.sequences(2, 4, missing=False)
+    # Eight pictures, each of its own shade.
+    shades = np.linspace(0, 1, 8).reshape(2, 4, 1, 1, 1)
+    arrays['image'][:] = (255 * shades).astype(np.uint8)
+    arrays['depth'][:] = 20 + 100 * shades
     batch = helpers.tensors(arrays)
+    import time
+    t = time.time()
     first = {key: float(value) for key, value in agent.train(batch).items()}
-    for _ in range(300):
+    print('\nTRACE', time.time() - t)
+    t = time.time()
+    for n in range(400):
         metrics = agent.train(batch)
-    last = {key: float(value) for key, value in metrics.items()}
-    print(first, last)
+        if n % 50 == 49:
+            last = {key: float(value) for key, value in metrics.items() if 'loss' in key or 'dive' in key}
+            print('L', n, time.time() - t, last)

@@ -19,6 +19,8 @@ import training
 from config import SENSORS, flag
 from soft_actor_critic import SoftActorCritic
 
+FLOAT32 = networks.Precision('float32')
+
 
 @pytest.fixture(scope='module')
 def shaken():
@@ -37,21 +39,24 @@ def test_transition_is_the_gru_of_keras_on_a_dense_elu_layer(shaken):
     action = normals(5, ACTIONS, seed=2)
     keras = tf_keras.layers.GRUCell(dynamics.deter, reset_after=True)
     keras.build((None, dynamics.input.kernel.shape[1]))
-    keras.set_weights([w.numpy() for w in (dynamics.kernel, dynamics.recurrent, dynamics.biases)])
+    keras.set_weights([
+        dynamics.gates.kernel.numpy(), dynamics.recurrent.kernel.numpy(),
+        np.stack([dynamics.gates.bias, dynamics.recurrent.bias])])
     inputs = helpers.elu(helpers.dense(dynamics.input, np.concatenate([z, action], -1)))
     wanted, _ = keras(tf.constant(inputs, tf.float32), [tf.constant(h)])
     state = models.State(z, z, tf.constant(z), tf.constant(h))
-    close(dynamics.transition(state, tf.constant(action)), wanted)
+    close(dynamics.read().transition(state, tf.constant(action)), wanted)
 
 
 def test_posterior_and_prior_are_normals_from_two_layers_and_the_given_noise(shaken):
     dynamics = shaken.world.dynamics
+    step = dynamics.read()
     h, noise = normals(5, dynamics.deter), normals(5, dynamics.stoch, seed=1)
     e = normals(5, shaken.world.representation.width, seed=2)
     for state, inputs, hidden, output in (
-            (dynamics.prior(tf.constant(h), tf.constant(noise)), h,
+            (step.prior(tf.constant(h), tf.constant(noise)), h,
              dynamics.prior_hidden, dynamics.prior_output),
-            (dynamics.posterior(tf.constant(h), tf.constant(e), tf.constant(noise)),
+            (step.posterior(tf.constant(h), tf.constant(e), tf.constant(noise)),
              np.concatenate([h, e], -1), dynamics.posterior_hidden, dynamics.posterior_output)):
         raw = helpers.dense(output, helpers.elu(helpers.dense(hidden, inputs)))
         mean, deviation = np.split(raw, 2, -1)
@@ -64,7 +69,7 @@ def test_posterior_and_prior_are_normals_from_two_layers_and_the_given_noise(sha
 
 @pytest.mark.parametrize('sensor', ['image', 'depth'])
 def test_picture_encoder_is_four_convolutions_of_the_scaled_picture(sensor):
-    encoder = networks.PictureEncoder(sensor, SHAPES[sensor], 4)
+    encoder = networks.PictureEncoder(sensor, SHAPES[sensor], 4, FLOAT32)
     helpers.shake(encoder)
     raw = helpers.observations(2, 3)[sensor]
     x = raw.reshape(6, *SHAPES[sensor]).astype(np.float32)
@@ -78,7 +83,7 @@ def test_picture_encoder_is_four_convolutions_of_the_scaled_picture(sensor):
 
 
 def test_vector_encoder_is_four_relu_layers_of_newtons_over_200():
-    encoder = networks.VectorEncoder('touch', (2,), 16, 128)
+    encoder = networks.VectorEncoder('touch', (2,), 16, 128, FLOAT32)
     helpers.shake(encoder)
     raw = helpers.observations(2, 3)['touch']
     x = raw / 200
@@ -94,16 +99,17 @@ def test_bfloat16_encoder_sees_differences_of_depth_that_scaled_bfloat16_would_r
     flat = np.full((1, 64, 64, 1), 3, np.float32)
     bumps = flat + 0.1 * (normals(1, 64, 64, 1) > 0)
     difference = {}
-    for compute in tf.float32, tf.bfloat16:
-        tf.random.set_seed(0)
-        encoder = networks.PictureEncoder('depth', (64, 64, 1), 16, compute)
+    for compute in 'float32', 'bfloat16':
+        tf_keras.utils.set_random_seed(0)
+        encoder = networks.PictureEncoder(
+            'depth', (64, 64, 1), 16, networks.Precision(compute))
         one, other = (np.float32(encoder(tf.constant(x))) for x in (flat, bumps))
         difference[compute] = np.ravel(other - one)
-    assert np.corrcoef(difference[tf.float32], difference[tf.bfloat16])[0, 1] > 0.9
+    assert np.corrcoef(difference['float32'], difference['bfloat16'])[0, 1] > 0.9
 
 
 def test_picture_decoder_is_dense_and_four_transposed_convolutions_without_last_relu():
-    decoder = networks.PictureDecoder(10, (64, 64, 3), 4)
+    decoder = networks.PictureDecoder(10, (64, 64, 3), 4, FLOAT32)
     helpers.shake(decoder)
     features = normals(2, 3, 10)
     x = tf.reshape(helpers.dense(decoder.dense, features), [6, 1, 1, 128])
@@ -120,19 +126,19 @@ def test_picture_decoder_is_dense_and_four_transposed_convolutions_without_last_
     close(result, tf.reshape(x, result.shape))
 
 
-@pytest.mark.parametrize('compute', [tf.float32, tf.bfloat16, tf.float16])
+@pytest.mark.parametrize('compute', ['float32', 'bfloat16', 'float16'])
 def test_decoders_predict_every_sensor_in_its_own_shape_and_in_float32(compute):
     config = helpers.settings('dreamer')
-    decoders = networks.decoders(config, SHAPES, 12, compute)
+    decoders = networks.decoders(config, SHAPES, 12, networks.Precision(compute))
     for sensor, shape in SHAPES.items():
         result = decoders[sensor](tf.constant(normals(2, 3, 12)))
         assert result.shape == (2, 3, *shape)
         assert result.dtype == tf.float32
-    assert [len(layer.kernel) for layer in decoders['touch'].hidden] == [12, 16, 16]
+    assert [layer.kernel.shape[0] for layer in decoders['touch'].hidden] == [12, 16, 16]
 
 
 def test_vector_decoder_is_three_elu_layers():
-    decoder = networks.decoders(helpers.settings('dreamer'), SHAPES, 12, tf.float32)['touch']
+    decoder = networks.decoders(helpers.settings('dreamer'), SHAPES, 12, FLOAT32)['touch']
     helpers.shake(decoder)
     features = normals(4, 12)
     close(decoder(tf.constant(features)), helpers.perceptron(decoder, features))
@@ -208,12 +214,13 @@ def test_mode_is_each_rows_own_most_likely_sample():
 
 def stepped(dynamics, embedding, action, posterior_noise, prior_noise):
     """What `filter` gives, one entry after the other."""
-    state, posteriors, priors = dynamics.initial(len(embedding)), [], []
+    step, state = dynamics.read(), dynamics.initial(len(embedding))
+    posteriors, priors = [], []
     for t in range(embedding.shape[1]):
-        deterministic = dynamics.transition(state, action[:, t])
-        state = dynamics.posterior(deterministic, embedding[:, t], posterior_noise[:, t])
+        deterministic = step.transition(state, action[:, t])
+        state = step.posterior(deterministic, embedding[:, t], posterior_noise[:, t])
         posteriors.append(state)
-        priors.append(dynamics.prior(deterministic, prior_noise[:, t]))
+        priors.append(step.prior(deterministic, prior_noise[:, t]))
     return [models.State(*(tf.stack(p, 1) for p in zip(*s))) for s in (posteriors, priors)]
 
 
@@ -273,12 +280,11 @@ def test_imagination_steps_the_prior_and_begins_after_the_first_action(shaken):
         return actions[step]
 
     features = world.imagine(start, choose, noise)
-    state = start
+    state, dynamics = start, world.dynamics.read()
     assert features.shape == (5, 4, world.width)
     for step in range(5):
         close(seen[step], state.features())
-        state = world.dynamics.prior(
-            world.dynamics.transition(state, actions[step]), noise[step])
+        state = dynamics.prior(dynamics.transition(state, actions[step]), noise[step])
         close(features[step], state.features(), 2e-6)
 
 
@@ -402,7 +408,7 @@ def plain_losses(features, weights, targets):
 
 def test_losses_weigh_returns_by_the_discounts_before_them_and_stop_the_right_gradients():
     """On a stub whose features are reward, discount and value, with gradients by differences."""
-    behaviour = models.ActorCritic(helpers.settings('mummi'), 3, ACTIONS, tf.float32)
+    behaviour = models.ActorCritic(helpers.settings('mummi'), 3, ACTIONS, FLOAT32)
     behaviour.value_head = lambda features: features[..., 2:]
     world = types.SimpleNamespace(reward=lambda f: f[..., 0], discount=lambda f: f[..., 1])
     features = normals(5, 3, 3)
@@ -431,13 +437,12 @@ def test_losses_weigh_returns_by_the_discounts_before_them_and_stop_the_right_gr
 
 def plain_imagination(agent, start, noise):
     """Features [H, N, F] of actions by samples on features without gradient."""
-    state, features = start, []
+    state, dynamics, features = start, agent.world.dynamics.read(), []
     for _ in range(agent.config.horizon):
         policy = agent.behaviour.policy(tf.stop_gradient(state.features()))
         action = tf.tanh(policy.mean + policy.deviation * noise)
-        state = agent.world.dynamics.prior(
-            agent.world.dynamics.transition(state, action),
-            tf.fill(state.mean.shape, noise))
+        state = dynamics.prior(
+            dynamics.transition(state, action), tf.fill(state.mean.shape, noise))
         features.append(state.features())
     return tf.stack(features)
 
@@ -493,6 +498,13 @@ def test_gradients_of_an_update_are_those_of_a_plain_implementation(method, word
             np.testing.assert_allclose(10 * found, gradient, rtol=1e-3, atol=2e-5 * largest)
 
 
+def without_gradient(method, agent):
+    """References of variables whose gradient is zero by right: in CVRL's score u(s_i) . v(e_j)
+    the last bias of v adds the same to every j, which the softmax takes away again."""
+    return {agent.world.representation.observation_code.output.bias.ref()} if (
+        method == 'cvrl') else set()
+
+
 @pytest.mark.parametrize('method', METHODS)
 def test_every_trainable_variable_gets_a_gradient(method, eager):
     agent = helpers.build(method, '--pcont', '--use_sac', '--free_nats', '0')
@@ -502,10 +514,7 @@ def test_every_trainable_variable_gets_a_gradient(method, eager):
     # The actor alone has two optimisers: imagination's and soft actor-critic's.
     assert len(trained) - len(set(trained)) == len(agent.behaviour.actor.trainable_variables)
     agent.train(helpers.tensors(helpers.sequences()))
-    # CVRL's score u(s_i) . v(e_j): a bias of v adds the same to every j, which the softmax
-    # takes away again.
-    idle = {agent.world.representation.observation_code.output.bias.ref()} if (
-        method == 'cvrl') else set()
+    idle = without_gradient(method, agent)
     for name, optimiser in agent.optimisers.items():
         for variable, first in zip(optimiser.targets, optimiser.first):
             if variable.ref() in idle:
@@ -516,7 +525,7 @@ def test_every_trainable_variable_gets_a_gradient(method, eager):
 
 @pytest.mark.parametrize('method', METHODS)
 def test_each_loss_changes_its_own_part_and_no_other(method, eager):
-    agent = helpers.build(method, '--pcont', '--use_sac')
+    agent = helpers.build(method, '--pcont', '--use_sac', '--free_nats', '0')
     batch = helpers.tensors(helpers.sequences())
     rates = {name: optimiser.rate for name, optimiser in agent.optimisers.items()}
     own = {name: set() for name in rates}
@@ -526,6 +535,7 @@ def test_each_loss_changes_its_own_part_and_no_other(method, eager):
     assert own['value'] == {v.ref() for v in agent.behaviour.value_head.trainable_variables}
     assert own['model'] == {v.ref() for v in agent.world.trainable_variables}
     targets = {v.ref() for critic in agent.soft.targets for v in critic.variables}
+    idle = without_gradient(method, agent)
     for name in rates:
         for other, optimiser in agent.optimisers.items():
             optimiser.rate = rates[other] if other == name else 0.0
@@ -533,7 +543,8 @@ def test_each_loss_changes_its_own_part_and_no_other(method, eager):
         before = helpers.values(variables)
         agent.train(batch)
         for variable, same in zip(variables, helpers.unchanged(before, variables)):
-            assert same == (variable.ref() not in own[name]), (name, variable.shape)
+            assert same == (variable.ref() not in own[name]) or (
+                variable.ref() in idle), (name, variable.shape)
 
 
 @pytest.mark.parametrize('method', ['mummi', 'cvrl'])
@@ -620,7 +631,7 @@ def test_optimiser_is_adam_with_clipping_and_decoupled_decay(clip, decay, loss_s
             plain[number] -= 0.01 * first[number] / (1 - 0.9 ** count) / (
                 np.sqrt(second[number] / (1 - 0.999 ** count)) + 1e-7)
         for variable, wanted in zip(variables, plain):
-            close(variable, wanted, 3e-6)
+            close(variable, wanted, 1e-5)
     assert clipped == (8 if clip == 1.5 else 0)
     assert int(optimiser.count) == 8
 
@@ -716,7 +727,7 @@ def test_acting_and_training_give_the_encoders_and_the_latents_the_same(
     states = []
     for t in range(length):
         observation = {
-            key: episode[key][None] for s in SHAPES for key in (s, flag(s))}
+            key: episode[key][None, t] for s in SHAPES for key in (s, flag(s))}
         policy(observation, np.array([t == 0]))
         states.append({key: value.numpy() for key, value in policy.state.items()})
         if t + 1 < length:
@@ -761,7 +772,7 @@ def test_episode_start_resets_its_own_row_only(eager):
         for row, wanted in enumerate((going, fresh, going)):
             close(mixed[key][row], wanted[key][row], 1e-6)
     assert not np.allclose(going['mean'][1], fresh['mean'][1])
-    assert not np.any(list(helpers.values(agent.initial(3).values()))[0])
+    assert not any(np.any(value) for value in agent.initial(3).values())
 
 
 def test_policy_keeps_the_action_that_it_gives(eager):
@@ -799,12 +810,13 @@ def test_collecting_acts_by_a_sample_with_clipped_noise(eager):
 def plain_imagined_return(agent, latent, action, noise):
     """The first lambda-return [N] with `action` first and samples after, all noise `noise`."""
     world, state, features = agent.world, latent, []
+    dynamics = world.dynamics.read()
     for step in range(agent.config.horizon):
         if step:
             policy = agent.behaviour.policy(state.features())
             action = tf.tanh(policy.mean + policy.deviation * noise)
-        state = world.dynamics.prior(
-            world.dynamics.transition(state, action), tf.fill(state.mean.shape, noise))
+        state = dynamics.prior(
+            dynamics.transition(state, action), tf.fill(state.mean.shape, noise))
         features.append(state.features())
     reward, value, discount = (
         tf.stack([head(f) for f in features])
@@ -905,11 +917,11 @@ def test_open_loop_filters_five_entries_and_imagines_the_rest_by_the_recorded_ac
     agent.random = helpers.constant_noise()
     batch = helpers.sequences(2, 8)
     found = agent.open_loop(helpers.tensors(batch))
-    dynamics, state = agent.world.dynamics, agent.world.dynamics.initial(2)
+    dynamics, state = agent.world.dynamics.read(), agent.world.dynamics.initial(2)
     joint = agent.world.representation.embed(helpers.tensors(batch))['joint']
     for t in range(8):
         h = dynamics.transition(state, tf.constant(batch['action'][:, t]))
-        noise = tf.fill([2, dynamics.stoch], 0.5)
+        noise = tf.fill([2, agent.config.stoch], 0.5)
         state = dynamics.posterior(h, joint[:, t], noise) if t < 5 else dynamics.prior(h, noise)
         for sensor, prediction in agent.reconstruct(state.features()).items():
             assert found[sensor].shape == (2, 8, *SHAPES[sensor])
@@ -1011,7 +1023,7 @@ def test_soft_step_changes_critics_actor_and_temperature_and_targets_follow_by_0
 
 
 def test_target_critics_begin_as_the_critics():
-    soft = SoftActorCritic(helpers.settings('cvrl'), 7, ACTIONS, tf.float32)
+    soft = SoftActorCritic(helpers.settings('cvrl'), 7, ACTIONS, FLOAT32)
     inputs = tf.constant(normals(4, 7)), tf.constant(normals(4, ACTIONS, seed=1))
     one, other = (soft.values(critics, *inputs) for critics in (soft.critics, soft.targets))
     np.testing.assert_array_equal(one, other)
