@@ -87,6 +87,18 @@ class Config:
     dry_run: bool = option(
         False, 'Build everything, print sensors, sizes and estimates, and stop.')
 
+    # --- Judging a trained run ---
+    test: bool = option(
+        False, 'Do not train: evaluate the run under missing sensors, to results.csv. Options '
+        'not given are those of the run; likewise for inspect.')
+    inspect: bool = option(
+        False, 'Do not train: draw one episode of the run from inside, to inspect/.')
+    checkpoint: str = option(
+        '', 'Checkpoint that is judged, as logdir/run/state-000001000; default: the last.')
+    test_ratios: str = option(
+        '0,0.05,0.1,0.2', 'Drop-out chances at which all sensors are tested.')
+    test_episodes: int = option(10, 'Episodes of each test.', low=1)
+
     # --- Environment ---
     sensors: str = option(
         'all', 'Sensors of the agent, as image,depth,touch; all: those that the task has.',
@@ -331,8 +343,32 @@ def parse(method, own, arguments, usage='', **defaults):
     values = PRESETS[chosen.get('preset', 'paper')] | defaults | chosen
     values = {name: value for name, value in values.items() if name in flags}
     config = Config(**values)
+    if config.test or config.inspect:
+        config = dataclasses.replace(judged(config, method), **chosen)
     check(config)
     return config
+
+
+def judged(config, method):
+    """The configuration of the run in `config.logdir`, which is to be judged."""
+    path = os.path.join(config.logdir, 'config.json')
+    if not config.logdir or not os.path.exists(path):
+        raise UserError(
+            f'no run in {config.logdir!r} (no config.json); name a trained run by --logdir')
+    check_resume(config, method, path, model=False)
+    return load(path)[0]
+
+
+def test_ratios(config):
+    """The drop-out chances of `config.test_ratios`, as numbers."""
+    try:
+        numbers = [float(text) for text in config.test_ratios.split(',')]
+    except ValueError:
+        numbers = [-1]
+    if not all(0 <= number <= 1 for number in numbers):
+        raise UserError(
+            f'--test_ratios takes numbers from 0 to 1 as 0,0.05,0.1, not {config.test_ratios!r}')
+    return numbers
 
 
 def check(config):
@@ -353,6 +389,7 @@ def check(config):
             raise UserError(
                 f'--{name} {getattr(config, name)} does not exist; make it with python natural.py, '
                 'or type --no-natural')
+    test_ratios(config)
     entries = config.time_limit // config.action_repeat + 1
     if config.length > entries:
         raise UserError(
@@ -391,9 +428,9 @@ def load(path):
     return Config(**{name: value for name, value in values.items() if name in names}), method
 
 
-def check_resume(config, method, path):
-    """Raise `UserError` where the run saved at `path` is another method's, another task's, or
-    differs in what would change the model; the fields are named."""
+def check_resume(config, method, path, model=True):
+    """Raise `UserError` where the run saved at `path` is another method's, or (with `model`)
+    differs in what would change the model, as the task does; the fields are named."""
     try:
         before, method_before = load(path)
     except (OSError, ValueError, KeyError, TypeError):
@@ -406,7 +443,7 @@ def check_resume(config, method, path):
     changed = [
         f'{field.name} ({getattr(before, field.name)} in the run, '
         f'{getattr(config, field.name)} now)'
-        for field in dataclasses.fields(Config) if field.metadata['model']
+        for field in dataclasses.fields(Config) if model and field.metadata['model']
         and getattr(before, field.name) != getattr(config, field.name)]
     if changed:
         raise UserError(

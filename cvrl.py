@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import training
 from models import Representation
-from networks import Perceptron
+from networks import Perceptron, retrieval
 
 
 class JointContrast(Representation):
@@ -26,20 +26,29 @@ class JointContrast(Representation):
 
     def __init__(self, config, shapes, features, precision):
         super().__init__(config, shapes, features, precision)
-        units = config.hidden
+        self.units = units = config.hidden
         self.state_code = Perceptron(features, 1, units, units, precision)
         self.observation_code = Perceptron(self.width, 1, 2 * units, units, precision)
 
     def embed(self, observation):
         return {'joint': self.joined(observation)}
 
+    def scores(self, features, joint):
+        """score_ij [N, N] of all steps of features [B, L, F] and joint embeddings."""
+        state = tf.reshape(self.state_code(features), [-1, self.units])
+        other = tf.reshape(self.observation_code(joint), [-1, self.units])
+        return tf.matmul(state, other, transpose_b=True)
+
     def loss(self, features, embeddings, observation):
         leading = features.shape[:-1]
-        state = tf.reshape(self.state_code(features), [leading.num_elements(), -1])
-        other = tf.reshape(self.observation_code(embeddings['joint']), state.shape)
-        scores = tf.matmul(state, other, transpose_b=True)
+        scores = self.scores(features, embeddings['joint'])
         bound = tf.linalg.diag_part(scores) - tf.reduce_logsumexp(scores, 1)
         return {'contrast_loss': tf.reshape(-bound, leading)}
+
+    def metrics(self, features, embeddings, observation):
+        """find_latent_observation: how often a step's own observation scores highest of all."""
+        scores = self.scores(features, embeddings['joint'])
+        return {'find_latent_observation': retrieval(-scores, tf.ones(scores.shape[0]))}
 
 
 if __name__ == '__main__':

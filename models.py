@@ -73,19 +73,25 @@ class RecurrentStateSpaceModel(tf.Module):
         """
         # B rows are too few to gain from half precision: the recurrence runs in float32.
         step = self.read(tf.float32)
-        compute = self.precision.compute
-        embedding = tf.cast(step.posterior_embedding(compute)(embedding), tf.float32)
-        action = step.input_action(action)
+        from_state = self.input.read(
+            tf.float32, rows=slice(self.stoch), bias=False, activation=False)
+        from_action = self.input.read(
+            tf.float32, rows=slice(self.stoch, None), activation=False)
+        from_deterministic = self.posterior_hidden.read(
+            tf.float32, rows=slice(self.deter), bias=False, activation=False)
+        from_embedding = self.posterior_hidden.read(
+            self.precision.compute, rows=slice(self.deter, None), activation=False)
+        action, embedding = from_action(action), tf.cast(from_embedding(embedding), tf.float32)
         state, states = self.initial(action.shape[0]), []
         for a, e, noise in zip(*(
                 tf.unstack(x, axis=1) for x in (action, embedding, posterior_noise))):
-            inputs = tf.nn.elu(step.input_state(state.stochastic) + a)
+            inputs = tf.nn.elu(from_state(state.stochastic) + a)
             deterministic = step.gated(inputs, state.deterministic)
-            hidden = tf.nn.elu(step.posterior_state(deterministic) + e)
+            hidden = tf.nn.elu(from_deterministic(deterministic) + e)
             state = step.state(step.posterior_output(hidden), noise, deterministic)
             states.append(state)
         posterior = State(*(tf.stack(parts, 1) for parts in zip(*states)))
-        return posterior, self.read(compute).prior(posterior.deterministic, prior_noise)
+        return posterior, self.read().prior(posterior.deterministic, prior_noise)
 
 
 class Dynamics:
@@ -94,23 +100,12 @@ class Dynamics:
 
     def __init__(self, model, compute):
         self.model = model
-        stochastic, deterministic = slice(model.stoch), slice(model.deter)
         self.input = model.input.read(compute)
-        self.input_state = model.input.read(
-            compute, rows=stochastic, bias=False, activation=False)
-        self.input_action = model.input.read(
-            compute, rows=slice(model.stoch, None), activation=False)
         self.gates, self.recurrent = model.gates.read(compute), model.recurrent.read(compute)
         self.prior_hidden = model.prior_hidden.read(compute)
         self.prior_output = model.prior_output.read(compute)
-        self.posterior_state = model.posterior_hidden.read(
-            compute, rows=deterministic, bias=False, activation=False)
+        self.posterior_hidden = model.posterior_hidden.read(compute)
         self.posterior_output = model.posterior_output.read(compute)
-
-    def posterior_embedding(self, compute):
-        """The part of the posterior's first layer that reads the embedding, with the bias."""
-        return self.model.posterior_hidden.read(
-            compute, rows=slice(self.model.deter, None), activation=False)
 
     def transition(self, previous, action):
         """h_t [N, D] after `action` [N, A] in the state `previous`."""
@@ -134,8 +129,8 @@ class Dynamics:
 
     def posterior(self, deterministic, embedding, noise):
         """The state after the embedding [N, E] of an observation."""
-        embedding = self.posterior_embedding(self.model.precision.compute)(embedding)
-        hidden = tf.nn.elu(self.posterior_state(deterministic) + tf.cast(embedding, tf.float32))
+        hidden = self.posterior_hidden(tf.concat(
+            [deterministic, tf.cast(embedding, tf.float32)], -1))
         return self.state(self.posterior_output(hidden), noise, deterministic)
 
     @staticmethod
@@ -175,8 +170,13 @@ class Representation(tf.Module):
         """sensor -> scaled predictions [..., *shape]; for pictures only."""
         return {}
 
-    def metrics(self, embeddings, observation):
-        """Scalars for the log."""
+    def metrics(self, features, embeddings, observation):
+        """Scalars for the log: how well the latents and the sensors agree, where that can be
+        said. features [B, L, F]."""
+        return {}
+
+    def trust(self, embeddings):
+        """sensor -> its share [...] in the joint embedding; {} where it has none."""
         return {}
 
     def joined(self, observation):
@@ -240,7 +240,7 @@ class WorldModel(tf.Module):
                 tf.reduce_sum(posterior.distribution().entropy(), -1)),
             'prior_entropy': tf.reduce_mean(
                 tf.reduce_sum(prior.distribution().entropy(), -1)),
-            **self.representation.metrics(embeddings, batch)}
+            **self.representation.metrics(features, embeddings, batch)}
         return total, metrics, posterior
 
     def observe(self, state, action, observation, noise):
@@ -342,32 +342,29 @@ class Agent(tf.Module):
             config.probe_frames and not self.world.representation.reconstructs) else {}
         self.soft = SoftActorCritic(
             config, self.world.width, actions, self.precision) if config.use_sac else None
-        self.optimisers = {
-            'model': self._optimiser('model', self.world.trainable_variables, config.model_rate),
-            'actor': self._optimiser(
-                'actor', self.behaviour.actor.trainable_variables, config.actor_rate),
-            'value': self._optimiser(
-                'value', self.behaviour.value_head.trainable_variables, config.value_rate)}
+        world, actor, value = (part.trainable_variables for part in (
+            self.world, self.behaviour.actor, self.behaviour.value_head))
+        learners = {
+            'model': (world, config.model_rate), 'actor': (actor, config.actor_rate),
+            'value': (value, config.value_rate)}
         if self.decoders:
-            self.optimisers['decoders'] = self._optimiser(
-                'decoders', [v for d in self.decoders.values() for v in d.trainable_variables],
+            learners['decoders'] = (
+                [v for d in self.decoders.values() for v in d.trainable_variables],
                 config.model_rate)
         if self.soft:
-            self.optimisers |= {
-                'critic': self._optimiser(
-                    'critic', self.soft.critics_variables(), config.sac_rate),
-                'soft_actor': self._optimiser(
-                    'soft_actor', self.behaviour.actor.trainable_variables, config.actor_rate),
-                'temperature': self._optimiser(
-                    'temperature', [self.soft.log_temperature], config.sac_rate)}
+            learners |= {
+                'critic': (self.soft.critics_variables(), config.sac_rate),
+                'soft_actor': (actor, config.actor_rate),
+                'temperature': ([self.soft.log_temperature], config.sac_rate)}
+        self.optimisers = {
+            name: tools.Optimiser(
+                name, variables, rate, config.clip, config.weight_decay,
+                loss_scaling=self.compute == tf.float16)
+            for name, (variables, rate) in learners.items()}
         self.train = tf.function(self._train, jit_compile=config.xla or None)
         self.policy = tf.function(self._policy)
         self.open_loop = tf.function(self._open_loop)
-
-    def _optimiser(self, name, variables, rate):
-        return tools.Optimiser(
-            name, variables, rate, self.config.clip, self.config.weight_decay,
-            loss_scaling=self.compute == tf.float16)
+        self.explain = tf.function(self._explain)
 
     def parts(self):
         """name -> trainable values of each part, for reports."""
@@ -551,3 +548,24 @@ class Agent(tf.Module):
                 self.random.normal([length - observed, count, self.config.stoch]))
             features = tf.concat([features, tf.transpose(imagined, [1, 0, 2])], 1)
         return self.reconstruct(features)
+
+    def _explain(self, latents, observation):
+        """What the model holds of an episode, entry by entry: latents and raw observations
+        [T, ...] -> divergence, predicted reward, value and trust [T], the representation's
+        metrics, and reconstructions."""
+        state = State(**latents)
+        features = state.features()
+        prior = self.world.dynamics.read().prior(
+            state.deterministic, tf.zeros_like(state.stochastic))
+        embeddings = self.world.representation.embed(observation)
+        # The representation's numbers are defined for sequences: here, one of length T.
+        sequence = lambda x: tf.nest.map_structure(lambda y: y[None], x)  # noqa: E731
+        return {
+            'divergence': tf.reduce_sum(
+                tfd.kl_divergence(state.distribution(), prior.distribution()), -1),
+            'reward': self.world.reward(features),
+            'value': self.behaviour.value(features),
+            'trust': self.world.representation.trust(embeddings),
+            'metrics': self.world.representation.metrics(
+                features[None], sequence(embeddings), sequence(observation)),
+            'pictures': self.reconstruct(features)}

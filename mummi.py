@@ -18,11 +18,22 @@ import tensorflow as tf
 import training
 from config import SENSORS
 from models import Representation
-from networks import Dense, Perceptron, normal, present
+from networks import (
+    Dense,
+    Perceptron,
+    normal,
+    present,
+    relative_distance,
+    retrieval,
+    squared_distances,
+)
 
 # Added to the sum of the fusion's weights: where every sensor is missing, the fused code is
 # then 0 and not 0 / 0. A present sensor's weight is up to 10, so its code hardly shrinks.
 FUSION_FLOOR = 0.01
+
+# Steps of a batch on which the agreement of the sensors is measured for the log.
+AGREEMENT_STEPS = 256
 
 
 class ExpertContrast(Representation):
@@ -75,19 +86,37 @@ class ExpertContrast(Representation):
 
     def log_ratio(self, code, mean):
         """log F_ij [N, N]: - || g(s_i) - mu_j ||^2, or g(s_i) . mu_j; float32 throughout."""
-        products = tf.matmul(code, mean, transpose_b=True)
         if self.density_ratio == 'bilinear':
-            return products
-        squares = [tf.reduce_sum(tf.square(x), -1) for x in (code, mean)]
-        return 2 * products - squares[0][:, None] - squares[1][None, :]
+            return tf.matmul(code, mean, transpose_b=True)
+        return -squared_distances(code, mean)
 
-    def metrics(self, embeddings, observation):
-        """The share of each sensor in the fused code, averaged over steps and values."""
+    def trust(self, embeddings):
+        """The share of each sensor's weight, averaged over the values of the code."""
         weights = embeddings['weights']
         total = tf.add_n(list(weights.values())) + FUSION_FLOOR
         return {
-            f'weight_{sensor}': tf.reduce_mean(weight / total)
-            for sensor, weight in weights.items()}
+            sensor: tf.reduce_mean(weight / total, -1) for sensor, weight in weights.items()}
+
+    def metrics(self, features, embeddings, observation):
+        """weight_<sensor>: its share in the fused code. Of a few steps of the batch, for the
+        sensors m, n present: agree_<m>, the squared distance of g(s_i) to mu^m_i over that to
+        another step's mu^m_j (0: the same point, 1: no relation); find_<m>_<n>, how often mu^n_i
+        is the closest to mu^m_i of all steps' mu^n."""
+        count = features.shape[0] * features.shape[1]
+        rows = tf.range(0, count, max(1, count // AGREEMENT_STEPS))[:AGREEMENT_STEPS]
+        take = lambda x: tf.gather(tf.reshape(x, [count, *x.shape[2:]]), rows)  # noqa: E731
+        codes = {s: tf.cast(take(mean), tf.float32) for s, mean in embeddings['means'].items()}
+        flags = {s: take(present(s, observation)) for s in codes}
+        code = tf.cast(self.transform(take(features)), tf.float32)
+        metrics = {
+            f'weight_{s}': tf.reduce_mean(share) for s, share in self.trust(embeddings).items()}
+        for s, mean in codes.items():
+            metrics[f'agree_{s}'] = relative_distance(code, mean, flags[s])
+            for other in codes:
+                if other != s:
+                    metrics[f'find_{s}_{other}'] = retrieval(
+                        squared_distances(mean, codes[other]), flags[s] * flags[other])
+        return metrics
 
 
 if __name__ == '__main__':

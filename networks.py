@@ -235,6 +235,34 @@ def log_normal(value, mean):
     return -0.5 * tf.math.squared_difference(value, mean) - 0.5 * math.log(2 * math.pi)
 
 
+def squared_distances(left, right):
+    """|| left_i - right_j ||^2 of float32 rows [N, width] and [M, width]: [N, M]."""
+    squares = [tf.reduce_sum(tf.square(x), -1) for x in (left, right)]
+    return squares[0][:, None] + squares[1][None, :] - 2 * tf.matmul(
+        left, right, transpose_b=True)
+
+
+def relative_distance(left, right, flags):
+    """The mean squared distance of left_i to its own right_i over that to the next flagged
+    right_j, [N, width] each: 0 where they are the same, 1 where they are not related."""
+    rows = tf.where(flags > 0)
+    left, right = tf.gather_nd(left, rows), tf.gather_nd(right, rows)
+    # Half the batch away is another sequence, or a distant time of the same.
+    other = tf.roll(right, tf.shape(right)[0] // 2, 0)
+    own, foreign = (
+        tf.reduce_sum(tf.math.squared_difference(left, x)) for x in (right, other))
+    return tf.math.divide_no_nan(own, foreign)
+
+
+def retrieval(distances, flags):
+    """How often row i's smallest distance [N, N] is to column i, among flagged rows and columns:
+    chance is one over their number."""
+    far = tf.where(flags[None, :] > 0, distances, tf.fill(distances.shape, math.inf))
+    own = tf.argmin(far, 1) == tf.range(far.shape[0], dtype=tf.int64)
+    return tf.math.divide_no_nan(
+        tf.reduce_sum(tf.cast(own, tf.float32) * flags), tf.reduce_sum(flags))
+
+
 class TanhNormal:
     """A normal squashed to [-1, 1] by tanh; actions of size A are its last axis.
 

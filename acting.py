@@ -1,0 +1,159 @@
+"""An agent in parallel environments: built, restored, driven, and its episodes summed up."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+import tools
+from config import UserError, flag
+from models import Agent
+
+
+def shapes(description):
+    """sensor -> raw shape of the sensors that the agent is built for."""
+    return {s: description.observation_space[s].shape for s in description.sensors}
+
+
+def build(representation, config, description):
+    """The agent for the sensors and actions that `description` found."""
+    for device in tf.config.list_physical_devices('GPU'):
+        tf.config.experimental.set_memory_growth(device, True)
+    tools.seed_everything(config.seed)
+    return Agent(config, representation, shapes(description), description.action_space.shape[0])
+
+
+class Schedule(tf.Module):
+    """What a checkpoint holds beside the agent: how far the run was, when it was evaluated, how
+    long it ran."""
+
+    def __init__(self, agent):
+        super().__init__()
+        self.agent = agent
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.evaluated = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+
+
+def restore(representation, config, description):
+    """(agent, step of its checkpoint, path of the checkpoint): the run's last state, or that of
+    `config.checkpoint`. UserError where there is none: an untrained agent is not judged."""
+    chosen = pathlib.Path(config.checkpoint.removesuffix('.index')) if config.checkpoint else None
+    if not (chosen.with_name(chosen.name + '.index').exists() if chosen else list(
+            pathlib.Path(config.logdir).glob('state-*.index'))):
+        raise UserError(
+            f'no checkpoint {chosen or "in " + config.logdir}; train first, or name a trained run '
+            'by --logdir')
+    agent = build(representation, config, description)
+    schedule = Schedule(agent)
+    checkpoints = tools.Checkpoints(config.logdir, schedule)
+    if chosen:
+        checkpoints.load(chosen)
+    path = chosen or checkpoints.restore()
+    return agent, int(schedule.step), path
+
+
+class Driver:
+    """Acts in parallel environments and hands over finished episodes.
+
+    environments: a gymnasium vector environment that resets at the step after an end. Steps are
+    environment control steps: action_repeat a decision.
+    """
+
+    def __init__(self, environments, action_repeat):
+        self.environments, self.action_repeat = environments, action_repeat
+        self.count = environments.num_envs
+        self.begun = False
+
+    def reset(self, seeds, options=None):
+        """Begin an episode in every environment; what was unfinished is dropped."""
+        self.observation, _ = self.environments.reset(seed=[int(s) for s in seeds], options=options)
+        self.is_first = np.ones(self.count, bool)
+        self.ended = np.zeros(self.count, bool)
+        self.entries = [[] for _ in range(self.count)]
+        self.begun = True
+        zeros = np.zeros(self.count, np.float32)
+        action = np.zeros(self.environments.action_space.shape, np.float32)
+        for row in range(self.count):
+            self._append(row, action, zeros, zeros.astype(bool))
+
+    def step(self, act):
+        """One decision of every environment: act(observation, is_first) -> actions [N, A] float32.
+        Returns the finished episodes as (row, arrays [T + 1, ...])."""
+        action = act(self.observation, self.is_first)
+        self.observation, reward, terminated, truncated, _ = self.environments.step(action)
+        self.is_first = self.ended
+        self.ended = terminated | truncated
+        finished = []
+        for row in range(self.count):
+            if self.is_first[row]:
+                self.entries[row] = []
+            self._append(row, action, reward, terminated)
+            if self.ended[row]:
+                finished.append((row, {
+                    key: np.stack([entry[key] for entry in self.entries[row]])
+                    for key in self.entries[row][0]}))
+        return finished
+
+    def _append(self, row, action, reward, terminated):
+        """Store an entry: an observation with the action, reward and discount that led to it;
+        0, 0 and 1 for the first of an episode."""
+        first = self.is_first[row]
+        entry = {key: value[row].copy() for key, value in self.observation.items()}
+        entry['action'] = np.zeros_like(action[row]) if first else action[row].copy()
+        entry['reward'] = np.float32(0 if first else reward[row])
+        entry['discount'] = np.float32(0 if terminated[row] else 1)
+        self.entries[row].append(entry)
+
+    @property
+    def advanced(self):
+        """Steps that the last `step` took: environments that were reset took none."""
+        return self.action_repeat * int(np.sum(~self.is_first))
+
+    def pending(self):
+        """Steps in unfinished episodes."""
+        return self.action_repeat * sum(
+            len(entries) - 1 for entries, ended in zip(self.entries, self.ended)
+            if not ended) if self.begun else 0
+
+
+class AgentPolicy:
+    """The agent as a policy for a `Driver`, with the state that it carries from step to step."""
+
+    def __init__(self, agent, count, exploring):
+        self.agent, self.exploring = agent, exploring
+        self.state = agent.initial(count)
+
+    def __call__(self, observation, is_first):
+        # Tensors of fixed type and shape: numpy or Python arguments would trace anew.
+        observation = {key: tf.constant(value) for key, value in observation.items()}
+        observation['is_first'] = tf.constant(is_first)
+        action, self.state = self.agent.policy(observation, self.state, self.exploring)
+        return action.numpy()
+
+
+def summary(episode, sensors, action_repeat):
+    """Return, length in steps, and the missing fraction of each sensor, of an episode."""
+    row = {
+        'return': float(episode['reward'].sum()),
+        'length': action_repeat * (len(episode['reward']) - 1)}
+    for sensor in sensors:
+        row[f'missing_{sensor}'] = float(1 - episode[flag(sensor)].mean())
+    return row
+
+
+def evaluate(agent, driver, seeds, options=None):
+    """An episode by the mode of the policy for each of `seeds`, which decide the environments'
+    randomness. options: of the environments' reset, as {'miss_ratio': 0.1}. Yields the episodes'
+    arrays, in the order of the seeds."""
+    seeds = list(seeds)
+    for begin in range(0, len(seeds), driver.count):
+        group = seeds[begin:begin + driver.count]
+        driver.reset(group + [group[-1]] * (driver.count - len(group)), options)
+        policy = AgentPolicy(agent, driver.count, exploring=False)
+        done = {}
+        while len(done) < driver.count:
+            for row, episode in driver.step(policy):
+                done.setdefault(row, episode)
+        for row in range(len(group)):
+            yield done[row]

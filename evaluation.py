@@ -1,0 +1,103 @@
+"""How well a trained agent acts when its sensors fail: `python mummi.py --logdir L --test`."""
+
+import os
+import pathlib
+
+import numpy as np
+import pandas as pd
+import tqdm
+
+import config as configuration
+import wrappers
+from acting import Driver, evaluate, restore, summary
+from config import UserError
+
+# Environments that test in parallel, where the run's own --envs are fewer.
+ENVIRONMENTS = 5
+
+# What identifies a row of results.csv: testing again replaces it.
+KEYS = ['step', 'condition', 'sensor', 'ratio', 'seed']
+
+
+def conditions(ratios, sensors):
+    """What is tested, in order: (condition, sensor, ratio, miss_ratio of each sensor).
+
+    'ratio': all sensors at a drop-out chance; 'without': one sensor gone altogether;
+    'only': all but one gone.
+    """
+    tests = [('ratio', '', ratio, dict.fromkeys(sensors, ratio)) for ratio in ratios]
+    if len(sensors) > 1:
+        for name in sensors:
+            tests.append(('without', name, 1.0, {s: float(s == name) for s in sensors}))
+        for name in sensors:
+            tests.append(('only', name, 1.0, {s: float(s != name) for s in sensors}))
+    return tests
+
+
+def test(method, representation, config, description):
+    """Evaluate the run's last (or `config.checkpoint`) state on validation backgrounds, and
+    write results.csv: a row an episode. Every condition has the same seeds. Nothing else of the
+    run is touched."""
+    agent, step, path = restore(representation, config, description)
+    sensors = description.sensors
+    count = max(config.envs, min(ENVIRONMENTS, config.test_episodes))
+    environments = wrappers.vector(config, 'valid', count, description, config.seed)
+    # Seeds of their own: far from those of training and of the evaluations in it.
+    seeds = np.random.SeedSequence([config.seed, *b'test']).generate_state(config.test_episodes)
+    tests = conditions(configuration.test_ratios(config), sensors)
+    rows = []
+    try:
+        driver = Driver(environments, config.action_repeat)
+        with tqdm.tqdm(total=len(tests) * len(seeds), unit='episode') as bar:
+            for condition, sensor, ratio, miss_ratio in tests:
+                bar.set_description_str(f'{condition} {sensor or ratio}')
+                agent.random.reset_from_seed(config.seed)
+                episodes = evaluate(agent, driver, seeds, {'miss_ratio': miss_ratio})
+                for number, (seed, episode) in enumerate(zip(seeds, episodes)):
+                    rows.append({
+                        'step': step, 'condition': condition, 'sensor': sensor, 'ratio': ratio,
+                        'episode': number, 'seed': int(seed),
+                        **summary(episode, sensors, config.action_repeat)})
+                    bar.update()
+    finally:
+        environments.close(terminate=True)
+    results = pd.DataFrame(rows)
+    target = pathlib.Path(config.logdir) / 'results.csv'
+    save(results, target)
+    print(f'\n{method} on {config.task}, {path.name} ({step:,} steps), '
+          f'{config.test_episodes} episodes each; written to {target}\n')
+    print(table(results))
+
+
+def save(results, path):
+    """Merge the rows into the CSV at `path`, atomically; rows of the same test are replaced."""
+    if path.exists():
+        try:
+            before = pd.read_csv(path, keep_default_na=False)
+            merged = pd.concat([before, results])
+            results = merged.drop_duplicates(KEYS, keep='last')
+        except (ValueError, KeyError) as error:
+            raise UserError(f'{path} cannot be read ({error}); move it away') from None
+    partial = path.with_name(path.name + '.partial')
+    results.to_csv(partial, index=False, float_format='%.6g')
+    os.replace(partial, path)
+
+
+def table(results):
+    """Mean and standard deviation of the returns of each condition, and the mean as a fraction
+    of the mean with nothing missing, as text."""
+    groups = results.groupby(['condition', 'sensor', 'ratio'], sort=False)
+    full = results[(results.condition == 'ratio') & (results.ratio == 0)]['return'].mean()
+    lines = [f'{"missing":<24}{"return":>9}{"std":>9}{"fraction":>10}{"really missing":>18}']
+    for (condition, sensor, ratio), group in groups:
+        name = {'ratio': f'all at {ratio:g}', 'without': f'{sensor} gone',
+                'only': f'all but {sensor} gone'}[condition]
+        returns = group['return']
+        missing = group[[c for c in group if c.startswith('missing_')]].mean()
+        fraction = f'{returns.mean() / full:.2f}' if full else '-'
+        lines.append(
+            f'{name:<24}{returns.mean():>9.1f}{returns.std(ddof=0):>9.1f}{fraction:>10}'
+            '   ' + ' '.join(f'{m:5.0%}' for m in missing))
+    sensors = [c.removeprefix('missing_') for c in results if c.startswith('missing_')]
+    lines[0] = lines[0].replace('really missing', 'missing ' + '/'.join(sensors))
+    return '\n'.join(lines)

@@ -1,0 +1,231 @@
+"""A trained agent from inside, on one episode: `python mummi.py --logdir L --inspect`.
+
+Writes to <logdir>/inspect/<checkpoint>: the episode as seen, open-loop predictions beside the
+truth, the trust in each sensor moment by moment, and what the heads predict.
+"""
+
+import pathlib
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+import pictures
+import tools
+import wrappers
+from acting import AgentPolicy, Driver, restore, summary
+from config import SENSORS, flag
+
+matplotlib.use('Agg')
+from matplotlib import pyplot
+
+# Okabe and Ito's palette, which the colour-blind can tell apart.
+COLOURS = ['#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00']
+OBSERVED = 5  # entries seen before a prediction runs open-loop
+
+
+class Recorder(AgentPolicy):
+    """The agent's policy by its mode, which keeps the latents of the decisions."""
+
+    def __init__(self, agent):
+        super().__init__(agent, 1, exploring=False)
+        self.latents = []
+
+    def __call__(self, observation, is_first):
+        action = super().__call__(observation, is_first)
+        self.latents.append({
+            key: value.numpy()[0] for key, value in self.state.items() if key != 'action'})
+        return action
+
+
+def inspect(method, representation, config, description):
+    """Play one episode of the run's last (or `config.checkpoint`) state on validation
+    backgrounds with the run's drop-outs, and draw it. Nothing else of the run is touched."""
+    agent, step, path = restore(representation, config, description)
+    environments = wrappers.vector(config, 'valid', 1, description, config.seed)
+    try:
+        driver, policy = Driver(environments, config.action_repeat), Recorder(agent)
+        agent.random.reset_from_seed(config.seed)
+        driver.reset(np.random.SeedSequence([config.seed, *b'inspect']).generate_state(1))
+        finished = []
+        while not finished:
+            finished = driver.step(policy)
+    finally:
+        environments.close(terminate=True)
+    episode = finished[0][1]
+    sensors = list(description.sensors)
+    # The last entry of an episode is stored, but nothing is decided on it.
+    latents = {key: np.stack([entry[key] for entry in policy.latents])
+               for key in policy.latents[0]}
+    entries = len(policy.latents)
+    observation = {key: tf.constant(episode[key][:entries])
+                   for sensor in sensors for key in (sensor, flag(sensor))}
+    inside = tf.nest.map_structure(
+        lambda x: x.numpy(), agent.explain(
+            {key: tf.constant(value) for key, value in latents.items()}, observation))
+
+    folder = pathlib.Path(config.logdir) / 'inspect' / path.name
+    folder.mkdir(parents=True, exist_ok=True)
+    times = np.arange(len(episode['reward'])) * config.action_repeat
+    title = f'{method}, {config.task}, {step:,} steps'
+    frames = as_seen(episode, sensors)
+    (folder / 'episode.gif').write_bytes(tools.gif(frames, 20))
+    sheet(frames, times, folder / 'episode.png', f'{title}: the episode as seen')
+    length = min(config.length, entries)
+    start = min(entries // 3, entries - length)
+    batch = {key: value[None, start:start + length] for key, value in episode.items()}
+    predictions = {s: value.numpy() for s, value in agent.open_loop(
+        {key: tf.constant(value) for key, value in batch.items()}, OBSERVED).items()}
+    errors = draw_predictions(
+        batch, predictions, times[start:start + length], folder, title)
+    draw_trust(inside['trust'], episode, times[:entries], sensors, folder / 'trust.png', title)
+    draw_heads(inside, episode, times[:entries], sensors, folder / 'heads.png', title)
+    numbers = {'return': float(episode['reward'].sum())}
+    numbers |= {k: v for k, v in summary(episode, sensors, config.action_repeat).items()
+                if k.startswith('missing_')}
+    numbers |= {key: float(value) for key, value in inside['metrics'].items()}
+    numbers |= {f'open_loop_error_{s}': float(e.mean()) for s, e in errors.items()}
+    if not inside['metrics']:
+        numbers['agreement'] = '-'
+    pd.Series(numbers, name='value').to_csv(
+        folder / 'numbers.csv', index_label='number', float_format='%.4g')
+    print(f'{title}: return {numbers["return"]:.1f}; pictures and numbers in {folder}')
+
+
+def as_seen(episode, sensors, factor=3):
+    """uint8 frames [T, height, width, 3]: picture sensors side by side, framed in red where
+    missing, and a bar for each value of the vector sensors, on a logarithmic scale."""
+    panels, height = [], 64 * factor
+    for sensor in sensors:
+        missing = episode[flag(sensor)][:, 0] == 0
+        if SENSORS[sensor].kind == 'picture':
+            shown = pictures.pixels(sensor, episode[sensor])
+            panel = pictures.enlarged(shown, factor).copy()
+        else:
+            values = np.log1p(np.abs(episode[sensor].astype(np.float32)))
+            values /= max(values.max(), 1e-6)
+            width = 8 * factor
+            panel = np.full((len(values), height, values.shape[1] * width + 8, 3), 30, np.uint8)
+            for t, row in enumerate(values):
+                for i, value in enumerate(row):
+                    top = height - 4 - int(value * (height - 8))
+                    panel[t, top:height - 4, 4 + i * width + 2:(i + 1) * width] = (0, 158, 115)
+        for edge in (np.s_[:, :4], np.s_[:, -4:], np.s_[:, :, :4], np.s_[:, :, -4:]):
+            view = panel[missing]
+            view[edge] = (213, 94, 0)
+            panel[missing] = view
+        panels.append(panel)
+        panels.append(np.full((len(panel), height, 4, 3), 255, np.uint8))
+    frames = np.concatenate(panels[:-1], 2)
+    return frames
+
+
+def sheet(frames, times, path, title, columns=4, rows=4):
+    """Frames at even distances as one picture."""
+    chosen = np.linspace(0, len(frames) - 1, columns * rows).astype(int)
+    size = frames.shape[2] / frames.shape[1]
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(2 * columns * size, 2.25 * rows), layout='constrained')
+    for axis, t in zip(axes.flat, chosen):
+        axis.imshow(frames[t])
+        axis.set_title(f'step {times[t]}', fontsize=8)
+        axis.axis('off')
+    figure.suptitle(f'{title} (orange frame: sensor missing)', fontsize=10)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def draw_predictions(batch, predictions, times, folder, title, columns=10):
+    """A GIF and a contact sheet of each picture sensor: truth, open-loop prediction, error.
+    Returns the mean absolute error of each sensor at each entry, in its own unit."""
+    errors = {}
+    videos = pictures.open_loop(batch, predictions)
+    for sensor, video in videos.items():
+        (folder / f'open_loop_{sensor}.gif').write_bytes(tools.gif(video, 10))
+        truth = np.asarray(batch[sensor][0], np.float32)
+        guess = pictures.unscaled(sensor, predictions[sensor][0])
+        errors[sensor] = np.abs(truth - guess).mean((1, 2, 3))
+        chosen = np.unique(np.linspace(0, len(video) - 1, columns).astype(int))
+        figure, axes = pyplot.subplots(
+            4, len(chosen), figsize=(1.25 * len(chosen), 5.6), layout='constrained',
+            height_ratios=[1, 1, 1, 1.1])
+        size = video.shape[1] // 3
+        for column, t in enumerate(chosen):
+            for row, name in enumerate(('truth', 'prediction', 'error')):
+                axis = axes[row, column]
+                axis.imshow(video[t, row * size:(row + 1) * size])
+                axis.set_xticks([])
+                axis.set_yticks([])
+                if column == 0:
+                    axis.set_ylabel(name, fontsize=9)
+            seen = ' (seen)' if t < OBSERVED else ''
+            axes[0, column].set_title(f'{times[t]}{seen}', fontsize=8)
+        grid = axes[3, 0].get_gridspec()
+        for axis in axes[3]:
+            axis.remove()
+        axis = figure.add_subplot(grid[3, :])
+        axis.plot(times, errors[sensor], color=COLOURS[0])
+        missing = batch[flag(sensor)][0, :, 0] == 0
+        shade(axis, times, missing, '0.85')
+        axis.axvline(times[min(OBSERVED, len(times) - 1)], color='0.4', linestyle='--')
+        axis.set_xlabel('environment steps (dashed: from here on without looking; shaded: the '
+                        'sensor was missing, black is the truth)', fontsize=8)
+        axis.set_ylabel(f'mean error\n({SENSORS[sensor].unit})', fontsize=8)
+        axis.set_ylim(bottom=0)
+        figure.suptitle(f'{title}: {sensor}, open loop', fontsize=10)
+        figure.savefig(folder / f'open_loop_{sensor}.png', dpi=110)
+        pyplot.close(figure)
+    return errors
+
+
+def shade(axis, times, missing, colour, low=0.0, high=1.0):
+    """Shade the spans of `times` at which `missing` holds, between two heights of the axis."""
+    step = times[1] - times[0] if len(times) > 1 else 1
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], missing.astype(int), [0]])))
+    for begin, end in edges.reshape(-1, 2):
+        axis.axvspan(times[begin] - step / 2, times[end - 1] + step / 2, low, high,
+                     color=colour, linewidth=0)
+
+
+def draw_trust(trust, episode, times, sensors, path, title):
+    """The share of each sensor in the fused code over time, its drop-outs shaded; without
+    shares, the drop-outs alone."""
+    figure, axes = pyplot.subplots(
+        len(sensors), figsize=(10, 1.5 * len(sensors) + 1), sharex=True, squeeze=False,
+        layout='constrained')
+    for axis, sensor, colour in zip(axes[:, 0], sensors, COLOURS):
+        missing = episode[flag(sensor)][:len(times), 0] == 0
+        shade(axis, times, missing, '0.8')
+        if sensor in trust:
+            axis.plot(times, trust[sensor], color=colour, linewidth=1)
+        axis.set_ylim(-0.02, 1.02)
+        axis.set_xlim(times[0], times[-1])
+        axis.set_ylabel(f'{sensor}\n(share)' if trust else sensor)
+    axes[-1, 0].set_xlabel('environment steps (shaded: the sensor is missing)')
+    what = 'share of each sensor in the fused code' if trust else (
+        'drop-outs (this method has no fusion weights)')
+    figure.suptitle(f'{title}: {what}', fontsize=10)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def draw_heads(inside, episode, times, sensors, path, title):
+    """Reward received and predicted, the value, and the divergence over time."""
+    figure, axes = pyplot.subplots(3, figsize=(10, 6.5), sharex=True, layout='constrained')
+    any_missing = np.any([episode[flag(s)][:len(times), 0] == 0 for s in sensors], 0)
+    axes[0].plot(times, episode['reward'][:len(times)], color='0.2', label='received')
+    axes[0].plot(times, inside['reward'], color=COLOURS[5], linewidth=1, label='predicted')
+    axes[0].set_ylabel('reward\n(a decision)')
+    axes[0].legend(loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
+    axes[1].plot(times, inside['value'], color=COLOURS[0])
+    axes[1].set_ylabel('value\n(discounted return)')
+    axes[2].plot(times, inside['divergence'], color=COLOURS[2])
+    axes[2].set_ylabel('KL(posterior, prior)\n(nats)')
+    for axis in axes:
+        shade(axis, times, any_missing, '0.9')
+        axis.set_xlim(times[0], times[-1])
+    axes[2].set_xlabel('environment steps (shaded: some sensor is missing)')
+    figure.suptitle(f'{title}: what the heads say', fontsize=10)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

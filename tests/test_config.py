@@ -1,0 +1,485 @@
+"""Options, presets and the command line: what is accepted, what is refused, and in what words."""
+
+import ast
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import types
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import config
+from config import PRESETS, SENSORS, Config, UserError
+
+ROOT = pathlib.Path(config.__file__).parent
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+# Each script with its own options, and whether it refines actions by default.
+SCRIPTS = {
+    'mummi': ({'density_ratio', 'expert_width', 'probe_frames'}, True),
+    'cvrl': ({'probe_frames'}, True),
+    'dreamer': (set(), False)}
+MODEL_FIELDS = [name for name, field in FIELDS.items() if field.metadata['model']]
+
+
+def headings():
+    """Field -> the comment above it that names its section, in order."""
+    source = pathlib.Path(config.__file__).read_text()
+    tree = next(n for n in ast.parse(source).body if getattr(n, 'name', '') == 'Config')
+    lines = {node.lineno: node.target.id for node in tree.body if isinstance(node, ast.AnnAssign)}
+    heading, found = None, {}
+    for number, line in enumerate(source.splitlines(), 1):
+        if match := re.fullmatch(r' +# --- (.*) ---', line):
+            heading = match[1]
+        if number in lines:
+            found[lines[number]] = heading
+    return found
+
+
+def parse(*words, method='mummi', **defaults):
+    return config.parse(method, SCRIPTS[method][0], [
+        '--logdir', 'unused', '--no-natural', *words], **defaults)
+
+
+@pytest.fixture(scope='module')
+def script(tmp_path_factory):
+    """Runs a script in the project's folder where TensorFlow and the simulator say that they
+    were imported, and end the process. Returns (exit code, output, errors)."""
+    folder = tmp_path_factory.mktemp('poison')
+    for name in 'tensorflow', 'tf_keras', 'dm_control', 'mujoco':
+        (folder / f'{name}.py').write_text(f'raise SystemExit("imported {name}")\n')
+
+    def run(method, *words):
+        done = subprocess.run(
+            [sys.executable, f'{method}.py', *words], cwd=ROOT, text=True, timeout=60,
+            capture_output=True, env=os.environ | {'PYTHONPATH': str(folder), 'COLUMNS': '1000'})
+        return done.returncode, done.stdout, done.stderr
+    return run
+
+
+# --- Help ---
+
+
+@pytest.fixture(scope='module')
+def helps(script):
+    """Method -> what --help prints."""
+    texts = {}
+    for method in SCRIPTS:
+        code, texts[method], errors = script(method, '--help')
+        assert (code, errors) == (0, '')
+    return texts
+
+
+def test_every_field_has_a_sentence_of_help():
+    for name, field in FIELDS.items():
+        text = field.metadata['help']
+        assert len(text) > 10 and text.endswith('.') and text[0] == text[0].upper(), name
+
+
+def test_a_right_command_line_goes_on_to_import_tensorflow(script, tmp_path):
+    # The other tests rely on it that such an import would be seen.
+    for method in SCRIPTS:
+        code, out, errors = script(method, '--logdir', str(tmp_path / 'run'), '--no-natural')
+        assert (code, out, errors) == (1, '', 'imported tensorflow\n')
+
+
+@pytest.mark.parametrize('method', SCRIPTS)
+def test_help_names_each_option_once_in_its_section_with_help_and_default(method, helps):
+    own, refines = SCRIPTS[method]
+    wanted = [(name, section) for name, section in headings().items()
+              if name in own or not FIELDS[name].metadata['own']]
+    section, found, texts = None, [], []
+    for line in helps[method].splitlines():
+        if line.endswith(':') and not line.startswith(' '):
+            section = line[:-1]
+        elif option := re.match(r'  --(\w+) ', line):
+            found.append((option[1], section))
+            texts.append(line)
+        elif texts:
+            texts[-1] += line
+    assert found == wanted
+    for (name, _), text in zip(found, texts, strict=True):
+        default = refines if name == 'refine_actions' else FIELDS[name].default
+        assert text.endswith(f' {FIELDS[name].metadata["help"]} [{default}]')
+
+
+def test_sections_hold_every_field_once_in_order():
+    found = {field.name: section for section, fields in config.sections().items()
+             for field in fields}
+    assert list(found.items()) == list(headings().items()) and list(found) == list(FIELDS)
+    assert sum(map(len, config.sections().values())) == len(FIELDS)
+    some = dict(logdir='Run', natural='Environment', batch='Replay', prefill='Schedule',
+                deter='World model', horizon='Behaviour', clip='Optimisers')
+    assert some.items() <= found.items()
+
+
+# --- Values ---
+
+
+@pytest.mark.parametrize('words, name, value', [
+    (['--steps', '2e6'], 'steps', 2000000),
+    (['--steps=12'], 'steps', 12),
+    (['--eval_episodes', '0'], 'eval_episodes', 0),
+    (['--batch', '1', '--batch', '7'], 'batch', 7),
+    (['--discount', '1'], 'discount', 1.0),
+    (['--model_rate', '1e-3'], 'model_rate', 0.001),
+    (['--natural', 'False'], 'natural', False),
+    (['--no-natural'], 'natural', False),
+    (['--natural=false'], 'natural', False),
+    (['--natural'], 'natural', True),
+    (['--natural', 'True'], 'natural', True),
+    (['--pcont', '--batch', '3'], 'pcont', True),
+    (['--pcont', '--no-pcont'], 'pcont', False),
+    (['--no-refine_actions'], 'refine_actions', False),
+    (['--task', 'dmc_ball_in_cup_catch'], 'task', 'dmc_ball_in_cup_catch'),
+    (['--density_ratio', 'bilinear'], 'density_ratio', 'bilinear'),
+    (['--sensors', 'touch,image'], 'sensors', 'touch,image'),
+    (['--miss_ratio', '0.1'], 'miss_ratio', 0.1),
+    (['--miss_ratio', '0'], 'miss_ratio', 0.0),
+    (['--miss_ratio', 'image=0.1,depth=0.05'], 'miss_ratio', {'image': 0.1, 'depth': 0.05}),
+    (['--miss_ratio', 'touch=1'], 'miss_ratio', {'touch': 1.0}),
+])
+def test_option_gets_the_value_that_its_word_says(words, name, value, tmp_path):
+    (tmp_path / 'videos').touch()
+    videos = [f'--natural_{split}={tmp_path / "videos"}' for split in ('train', 'valid')]
+    found = getattr(parse(*videos, *words), name)
+    assert found == value and type(found) is type(value)
+
+
+def test_ratio_of_a_sensor_that_is_not_named_is_zero():
+    assert config.ratios(0.2, ('image', 'touch')) == {'image': 0.2, 'touch': 0.2}
+    assert config.ratios({'image': 0.3, 'depth': 1}, ('image', 'touch')) == {
+        'image': 0.3, 'touch': 0.0}
+
+
+def test_words_overrule_the_method_which_overrules_the_preset():
+    changed = dict(units=123, horizon=7)
+    assert parse('--preset', 'debug', **changed).deter == PRESETS['debug']['deter']
+    assert parse('--preset', 'debug', **changed).units == 123
+    found = parse('--preset', 'debug', '--units', '5', **changed)
+    assert (found.units, found.horizon) == (5, 7)
+
+
+def number(low, high, kind):
+    if kind is int:
+        return st.integers(low, 2 ** 32 - 1 if high is None else high)
+    return st.floats(low, high, allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def configs(draw):
+    """Any configuration that is valid, with files that exist as videos."""
+    sensors = st.lists(st.sampled_from(list(SENSORS)), min_size=1, unique=True)
+    ratio = st.floats(0, 1)
+    names = dict(
+        logdir=st.text(min_size=1), natural_train=st.just(__file__),
+        natural_valid=st.sampled_from([__file__, config.__file__]),
+        task=st.from_regex(r'dmc_[a-z0-9]+_[a-z_0-9]+', fullmatch=True),
+        sensors=st.just('all') | sensors.map(','.join),
+        miss_ratio=ratio | st.dictionaries(st.sampled_from(list(SENSORS)), ratio, min_size=1),
+        length=st.integers(2, 50), time_limit=st.integers(980, 10000),
+        action_repeat=st.integers(1, 20), test=st.just(False), inspect=st.just(False))
+    values = {}
+    for name, field in FIELDS.items():
+        known = field.metadata
+        if name in names:
+            strategy = names[name]
+        elif field.type is bool:
+            strategy = st.booleans()
+        elif field.type is str:
+            strategy = st.sampled_from(known['choices'] or [field.default])
+        else:
+            strategy = number(known['low'], known['high'], field.type)
+        values[name] = draw(strategy)
+    return Config(**values)
+
+
+def typed(settings_):
+    """The fields with their types: 1, 1.0 and True are equal."""
+    return {name: (type(value), value) for name, value in vars(settings_).items()}
+
+
+@settings(max_examples=50, deadline=None)
+@given(configs())
+def test_any_valid_configuration_can_be_typed(wanted):
+    def word(value):
+        if isinstance(value, dict):
+            return ','.join(f'{name}={ratio!r}' for name, ratio in value.items())
+        return str(value)
+    words = [f'--{name}={word(value)}' for name, value in vars(wanted).items()]
+    assert typed(config.parse('mummi', SCRIPTS['mummi'][0], words)) == typed(wanted)
+
+
+# --- Mistakes ---
+
+
+@pytest.mark.parametrize('words, parts', [
+    (['--stesp', '5'], ['--stesp', '--steps?']),
+    (['--refine-actions'], ['--refine-actions', '--refine_actions?']),
+    (['--step', '5'], ['--step ', '--steps?']),
+    (['--no-batch'], ['--no-batch']),
+    (['word'], ['word']),
+    (['--qqqqq'], ['unknown option --qqqqq for mummi.py; --help']),
+    (['--preset', 'big'], ['--preset', 'paper, cpu, debug', "'big'"]),
+    (['--render', 'none'], ['--render', 'light, full', "'none'"]),
+    (['--steps', 'many'], ['--steps', 'a whole number from 1', "'many'"]),
+    (['--steps', '1.5'], ['--steps', 'a whole number', "'1.5'"]),
+    (['--steps', '1e400'], ['--steps', 'a whole number', "'1e400'"]),
+    (['--steps'], ['--steps']),
+    (['--steps='], ['--steps', "''"]),
+    (['--clip', 'strong'], ['--clip', 'a number from 0', "'strong'"]),
+    (['--clip', 'nan'], ['--clip', "'nan'"]),
+    (['--clip', 'inf'], ['--clip', "'inf'"]),
+    (['--xla', 'maybe'], ['--xla', 'True or False', "'maybe'"]),
+    (['--batch', '0'], ['--batch', 'from 1', "'0'"]),
+    (['--seed', '-1'], ['--seed', 'from 0', "'-1'"]),
+    (['--discount', '1.01'], ['--discount', 'from 0 to 1', "'1.01'"]),
+    (['--miss_ratio', '1.1'], ['--miss_ratio', 'from 0 to 1', "'1.1'"]),
+    (['--miss_ratio', 'image=-0.1'], ['--miss_ratio', 'from 0 to 1', "'image=-0.1'"]),
+    (['--miss_ratio', 'smell=0.1'], ['--miss_ratio', 'image, depth, touch', "'smell=0.1'"]),
+    (['--miss_ratio', 'image=0.1,0.2'], ['--miss_ratio', '<sensor>=<number>']),
+    (['--miss_ratio', 'image'], ['--miss_ratio', "'image'"]),
+    (['--sensors', 'image,smell'], ['--sensors', 'image,depth,touch', "'image,smell'"]),
+    (['--sensors', 'image,image'], ['--sensors', "'image,image'"]),
+    (['--sensors', ''], ['--sensors', "''"]),
+    (['--task', 'walker_walk'], ["'walker_walk'", 'dmc_<domain>_<task>', 'dmc_walker_walk']),
+    (['--task', 'dmc_walker'], ["'dmc_walker'", 'dmc_<domain>_<task>']),
+    (['--task', 'dmc__walk'], ["'dmc__walk'", 'dmc_<domain>_<task>']),
+    (['--task', 'gym_walker_walk'], ["'gym_walker_walk'", 'dmc_<domain>_<task>']),
+    (['--natural', '--natural_train', 'gone.pkl'], [
+        '--natural_train gone.pkl', 'natural.py', '--no-natural']),
+    (['--natural', '--natural_valid', 'gone.pkl'], [
+        '--natural_valid gone.pkl', 'natural.py', '--no-natural']),
+    (['--logdir', ''], ['--logdir']),
+    (['--time_limit', '90'], ['--length 50', '46 entries']),
+])
+def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, parts, script):
+    words = ['--logdir', 'unused', '--no-natural', *words]
+    code, out, errors = script('mummi', *words)
+    assert (code, out) == (2, '')
+    assert errors.startswith('error: ') and errors.count('\n') == 1 and errors[-1] == '\n'
+    for part in parts:
+        assert part in errors
+
+
+def test_a_run_needs_a_folder_and_a_dry_run_none(script):
+    code, out, errors = script('cvrl', '--no-natural')
+    assert (code, out, errors.count('\n')) == (2, '', 1) and '--logdir ./' in errors
+    assert script('cvrl', '--no-natural', '--dry_run')[2] == 'imported tensorflow\n'
+
+
+@pytest.mark.parametrize('method, name', [
+    (method, name) for method, (own, _) in SCRIPTS.items()
+    for name in sorted(SCRIPTS['mummi'][0] - own)])
+def test_option_of_another_method_is_unknown(method, name, script):
+    default = FIELDS[name].default
+    code, out, errors = script(
+        method, '--logdir', 'unused', '--no-natural', f'--{name}', str(default))
+    assert (code, out, errors.count('\n')) == (2, '', 1)
+    assert errors.startswith(f'error: unknown option --{name} for {method}.py')
+    assert f'did you mean --{name}' not in errors
+
+
+@pytest.mark.parametrize('name', [
+    name for name, field in FIELDS.items() if field.type is not str and field.type is not bool])
+def test_number_is_accepted_to_the_ends_of_its_range_and_no_further(name):
+    field = FIELDS[name]
+    low, high = field.metadata['low'], field.metadata['high']
+    step = 1 if field.type is int else 1e-6
+    assert low is not None
+    for end, beyond in (low, low - step), (high, (high or 0) + step):
+        if end is not None:
+            # A long sequence needs a long episode, whose limit is tried on its own.
+            context = ['--length=2', '--time_limit=1000', '--action_repeat=1']
+            assert getattr(parse(*context, f'--{name}={end!r}'), name) == end
+            with pytest.raises(UserError, match=f'--{name} takes'):
+                parse(*context, f'--{name}={beyond!r}')
+
+
+@pytest.mark.xfail(strict=True, reason='the numpy generator of the suite takes less than 2**32')
+def test_seed_that_the_environments_refuse_is_refused():
+    with pytest.raises(UserError):
+        parse('--seed', str(2 ** 32))
+
+
+def test_longest_sequence_is_the_entries_of_an_episode():
+    words = '--time_limit', '99', '--action_repeat', '2'
+    assert parse(*words, '--length', '50').length == 50
+    with pytest.raises(UserError, match='51 is more than the 50 entries'):
+        parse(*words, '--length', '51')
+
+
+def test_videos_are_found_in_the_working_folder_first_and_then_beside_the_scripts(
+        tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config.resolve('config.py') == str(ROOT / 'config.py')
+    assert config.resolve('gone.pkl') == 'gone.pkl'
+    (tmp_path / 'config.py').touch()
+    assert config.resolve('config.py') == 'config.py'
+
+
+# --- Presets ---
+
+
+@pytest.mark.parametrize('preset', PRESETS)
+def test_preset_changes_real_fields_to_values_that_could_be_typed(preset):
+    assert set(PRESETS[preset]) < set(FIELDS)
+    found = parse('--preset', preset)
+    typed_ = parse(*(f'--{name}={value}' for name, value in PRESETS[preset].items()))
+    for name, value in PRESETS[preset].items():
+        assert getattr(found, name) == getattr(typed_, name) == value
+        assert type(value) is FIELDS[name].type, name
+    rest = set(FIELDS) - set(PRESETS[preset]) - {'preset', 'logdir', 'natural'}
+    assert all(getattr(found, name) == FIELDS[name].default for name in rest)
+
+
+def test_choices_of_the_preset_are_the_presets():
+    assert list(FIELDS['preset'].metadata['choices']) == list(PRESETS)
+    assert FIELDS['preset'].default == 'paper'
+
+
+def test_paper_preset_is_the_published_numbers():
+    published = dict(
+        batch=50, length=50, deter=200, stoch=30, hidden=200, conv_depth=32, vector_units=128,
+        decoder_units=96, expert_width=1024, density_ratio='mse', units=400, free_nats=3,
+        pcont=False, horizon=15, discount=0.99, disclam=0.95, explore_noise=0.3,
+        refine_rate=0.003, search_candidates=0, use_sac=False, model_rate=6e-4,
+        actor_rate=8e-5, value_rate=8e-5, sac_rate=3e-4, clip=30, weight_decay=0,
+        action_repeat=2, time_limit=1000, miss_ratio=0.05, natural=True, sensors='all',
+        prefill=5000, pretrain=100, train_every=1000, train_updates=100, eval_every=10000,
+        eval_episodes=1, steps=2000000)
+    found = vars(config.parse('mummi', SCRIPTS['mummi'][0], [
+        '--logdir=unused', f'--natural_train={__file__}', f'--natural_valid={__file__}']))
+    assert {name: found[name] for name in published} == published
+
+
+def test_sensor_table_is_the_published_scales_and_weights():
+    assert {name: (row.kind, row.scale, row.offset, row.bound_weight)
+            for name, row in SENSORS.items()} == {
+        'image': ('picture', 1 / 255, -0.5, 1), 'depth': ('picture', 1 / 200, -0.5, 1),
+        'touch': ('vector', 1 / 200, 0, 0.001)}
+
+
+# --- Saved configurations ---
+
+
+@settings(max_examples=50, deadline=None)
+@given(wanted=configs(), method=st.sampled_from(list(SCRIPTS)))
+def test_any_valid_configuration_survives_saving_and_loading(wanted, method, tmp_path_factory):
+    path = str(tmp_path_factory.getbasetemp() / 'survives.json')
+    config.save(wanted, method, path)
+    found, found_method = config.load(path)
+    assert (typed(found), found_method) == (typed(wanted), method)
+    config.check_resume(wanted, method, path)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """(path, configuration) of a run of MuMMI."""
+    path = str(tmp_path / 'config.json')
+    settings_ = Config(logdir=str(tmp_path), steps=1000, miss_ratio={'touch': 0.5})
+    config.save(settings_, 'mummi', path)
+    return path, settings_
+
+
+def other(field):
+    """A value of the field that is not its default."""
+    if field.type is bool:
+        return not field.default
+    if field.metadata['choices']:
+        return next(c for c in field.metadata['choices'] if c != field.default)
+    if field.type is str or isinstance(field.type, types.UnionType):
+        return {'task': 'dmc_cheetah_run', 'sensors': 'image', 'miss_ratio': 0.3}.get(
+            field.name, 'other')
+    return field.default / 2 if field.type is float and field.default else field.default + 1
+
+
+def test_fields_that_shape_the_model_are_marked():
+    assert {
+        'task', 'sensors', 'action_repeat', 'deter', 'stoch', 'hidden', 'conv_depth',
+        'vector_units', 'decoder_units', 'expert_width', 'density_ratio', 'units', 'pcont',
+        'use_sac'} <= set(MODEL_FIELDS)
+
+
+@pytest.mark.parametrize('name', MODEL_FIELDS)
+def test_resuming_with_another_model_names_the_field_and_both_values(name, saved):
+    path, before = saved
+    now = dataclasses.replace(before, **{name: other(FIELDS[name])})
+    with pytest.raises(UserError) as error:
+        config.check_resume(now, 'mummi', path)
+    assert f'{name} ({getattr(before, name)} in the run, {getattr(now, name)} now)' in str(
+        error.value)
+    assert before.logdir in str(error.value)
+    for another in set(MODEL_FIELDS) - {name}:
+        assert f' {another} (' not in str(error.value)
+
+
+def test_resuming_names_all_changed_fields(saved):
+    path, before = saved
+    with pytest.raises(UserError, match=r'deter \(200 .* 1 now\).*units \(400 .* 2 now\)'):
+        config.check_resume(dataclasses.replace(before, deter=1, units=2), 'mummi', path)
+
+
+def test_resuming_with_another_schedule_or_other_rates_passes(saved):
+    path, before = saved
+    free = {name: other(field) for name, field in FIELDS.items()
+            if name not in MODEL_FIELDS and name != 'logdir'}
+    assert {'steps', 'envs', 'batch', 'seed', 'model_rate', 'miss_ratio'} < set(free)
+    now = dataclasses.replace(before, **free)
+    assert all(getattr(now, name) != FIELDS[name].default for name in free)
+    config.check_resume(now, 'mummi', path)
+
+
+def test_resuming_the_folder_of_another_method_names_both(saved):
+    path, before = saved
+    with pytest.raises(UserError, match=r'a run of mummi\.py, not of cvrl\.py'):
+        config.check_resume(before, 'cvrl', path)
+
+
+def test_a_run_that_cannot_be_resumed_is_refused_before_tensorflow_is_imported(saved, script):
+    path, before = saved
+    words = '--logdir', before.logdir, '--no-natural'
+    content = pathlib.Path(path).read_bytes()
+    for method, more in ('dreamer', []), ('mummi', ['--deter', '7']):
+        code, out, errors = script(method, *words, *more)
+        assert (code, out, errors.count('\n')) == (2, '', 1) and before.logdir in errors
+    assert script('mummi', *words, '--steps', '7')[2] == 'imported tensorflow\n'
+    assert pathlib.Path(path).read_bytes() == content
+    assert os.listdir(before.logdir) == ['config.json']
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'{"method": "mummi", "ta', b'\xff\xfe\x00', b'{}', b'[]', b'{"task": "dmc_a_b"}'])
+def test_unreadable_saved_configuration_is_named(content, saved):
+    path, before = saved
+    pathlib.Path(path).write_bytes(content)
+    with pytest.raises(UserError, match=r'config\.json is not a readable configuration'):
+        config.check_resume(before, 'mummi', path)
+
+
+def test_options_that_came_or_went_since_saving_are_forgiven(saved):
+    path, before = saved
+    values = json.loads(pathlib.Path(path).read_text())
+    del values['envs']
+    pathlib.Path(path).write_text(json.dumps(values | {'gone': 3}))
+    assert config.load(path) == (before, 'mummi')
+
+
+def test_saving_replaces_the_file_whole_or_not_at_all(saved, monkeypatch):
+    path, before = saved
+    content = pathlib.Path(path).read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, 'replace', killed)
+        config.save(dataclasses.replace(before, seed=3), 'mummi', path)
+    assert pathlib.Path(path).read_bytes() == content
+    config.save(dataclasses.replace(before, seed=3), 'mummi', path)
+    assert config.load(path)[0].seed == 3
+    assert os.listdir(before.logdir) == ['config.json']

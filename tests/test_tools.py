@@ -1,0 +1,745 @@
+"""Replay, logs, checkpoints and pictures: what is kept, what survives damage, what is drawn."""
+
+import dataclasses
+import io
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import helpers
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from helpers import METHODS
+from PIL import Image
+from tensorboard.backend.event_processing import event_file_loader
+
+import networks
+import pictures
+import tools
+from config import SENSORS, Config, UserError
+
+ROOT = pathlib.Path(tools.__file__).parent
+
+# --- Replay ------------------------------------------------------------------------------
+
+
+def episode(number, entries):
+    """Arrays of all types that environments give; each entry says which one it is."""
+    random = np.random.default_rng([number, entries])
+    return {
+        'image': random.integers(0, 256, (entries, 4, 4, 3)).astype(np.uint8),
+        'depth': random.uniform(0, 60, (entries, 4, 4, 1)).astype(np.float16),
+        'touch': random.uniform(0, 300, (entries, 2)).astype(np.float32),
+        'reward': (100 * number + np.arange(entries)).astype(np.float32)}
+
+
+def fill(folder, lengths, memory=2.0):
+    """A replay of episodes 0, 1, ... of these numbers of entries."""
+    replay = tools.Replay(folder, 2, memory)
+    for number, entries in enumerate(lengths):
+        replay.add(episode(number, entries))
+    return replay
+
+
+def reopened(folder, memory=2.0):
+    """(replay, what it reported)."""
+    said = []
+    return tools.Replay(folder, 2, memory, said.append), said
+
+
+def same(first, second):
+    """Equal to the last bit, types and shapes included."""
+    return first.keys() == second.keys() and all(
+        first[key].dtype == second[key].dtype and first[key].shape == second[key].shape
+        and first[key].tobytes() == second[key].tobytes() for key in first)
+
+
+def names(folder):
+    return sorted(path.name for path in pathlib.Path(folder).iterdir())
+
+
+def test_steps_and_lengths_are_in_the_names_and_decide_what_is_counted(tmp_path):
+    replay = fill(tmp_path, [5, 3, 8])
+    assert names(tmp_path) == ['0000000-5.npz', '0000001-3.npz', '0000002-8.npz']
+    for one in replay, *(reopened(tmp_path, memory)[0] for memory in (0, 2)):
+        assert one.steps == 2 * (4 + 2 + 7)
+        assert one.starts(3).tolist() == [3, 1, 6] and one.starts(6).tolist() == [0, 0, 3]
+        assert one.number == 3
+    assert tools.Replay(tmp_path, 4).steps == 4 * (4 + 2 + 7)
+
+
+def test_what_is_in_the_folder_beside_episodes_is_left_alone(tmp_path):
+    fill(tmp_path, [5])
+    for name in 'notes.txt', '0000007.npz', 'x-5.npz':
+        (tmp_path / name).write_text('mine')
+    replay, said = reopened(tmp_path)
+    assert (replay.steps, said, replay.number) == (8, [], 1)
+    assert (tmp_path / 'notes.txt').read_text() == 'mine' and len(names(tmp_path)) == 4
+
+
+def test_every_start_of_every_episode_is_drawn_equally_often(tmp_path):
+    replay = fill(tmp_path, [5, 3, 2, 8])
+    wanted = [100 * e + s for e, starts in ((0, 3), (1, 1), (3, 6)) for s in range(starts)]
+    drawn = replay.sample(6000, 3, seed=4)['reward'][:, 0]
+    values, counts = np.unique(drawn, return_counts=True)
+    assert values.tolist() == wanted  # the last is 305: entries 5, 6 and 7 of 8
+    # Chi-square with 9 degrees of freedom: above 27.9 once in a thousand.
+    assert np.sum((counts - 600) ** 2 / 600) < 27.9
+
+
+@pytest.mark.parametrize('memory', [0, 2])
+def test_sequences_are_consecutive_entries_of_one_episode(memory, tmp_path):
+    lengths = [5, 4, 9]
+    fill(tmp_path, lengths)
+    batch = reopened(tmp_path, memory)[0].sample(200, 4, seed=0)
+    whole = [episode(number, entries) for number, entries in enumerate(lengths)]
+    assert {key: value.shape[:2] for key, value in batch.items()} == dict.fromkeys(
+        whole[0], (200, 4))
+    for row in range(200):
+        number, start = divmod(int(batch['reward'][row, 0]), 100)
+        assert same({key: value[row] for key, value in batch.items()},
+                    {key: value[start:start + 4] for key, value in whole[number].items()})
+
+
+def test_batch_depends_on_the_seed_and_the_episodes_alone(tmp_path):
+    replay = fill(tmp_path, [5, 30, 8])
+    first = replay.sample(20, 3, [0, 7])
+    replay.sample(20, 3, [0, 8])
+    np.random.seed(9)
+    assert same(first, replay.sample(20, 3, [0, 7]))
+    assert not same(first, replay.sample(20, 3, [0, 8]))
+    assert not same(first, replay.sample(20, 3, [1, 7]))
+
+
+def test_reading_from_files_equals_reading_from_memory(tmp_path):
+    replay = fill(tmp_path, [5, 30, 8])
+    wanted = replay.sample(50, 5, 3)
+    assert {value.dtype for value in wanted.values()} == {
+        np.dtype(kind) for kind in ('uint8', 'float16', 'float32')}
+    for memory in 0, 1e-5, 2:
+        assert same(wanted, reopened(tmp_path, memory)[0].sample(50, 5, 3))
+    assert same(wanted, fill(tmp_path / 'other', [5, 30, 8], memory=0).sample(50, 5, 3))
+
+
+def in_memory(replay):
+    return [one.memory is not None for one in replay.episodes]
+
+
+def test_newest_episodes_that_fit_the_bound_are_in_memory(tmp_path):
+    lengths = [20, 20, 20, 20, 40]
+    fill(tmp_path, lengths)
+    sizes = [path.stat().st_size for path in sorted(tmp_path.iterdir())]
+    for bound, wanted in (
+            (sum(sizes), [1, 1, 1, 1, 1]), (sum(sizes) - 1, [0, 1, 1, 1, 1]),
+            (sum(sizes[2:]), [0, 0, 1, 1, 1]), (sizes[-1], [0, 0, 0, 0, 1]),
+            (sizes[-1] - 1, [0, 0, 0, 0, 0]), (0, [0, 0, 0, 0, 0])):
+        assert in_memory(reopened(tmp_path, bound / 1e9)[0]) == [bool(w) for w in wanted]
+        added = fill(tmp_path / str(bound), lengths, bound / 1e9)
+        assert in_memory(added) == [bool(w) for w in wanted]
+
+
+@pytest.mark.parametrize('memory', [0, 2])
+def test_batches_are_those_of_sample_in_the_order_of_the_seeds(memory, tmp_path):
+    replay = fill(tmp_path, [5, 30, 8], memory)
+    for seeds in [], [3], [[0, n] for n in range(4)]:
+        found = list(replay.batches(6, 4, iter(seeds)))
+        assert len(found) == len(seeds)
+        for batch, seed in zip(found, seeds):
+            assert all(tf.is_tensor(value) for value in batch.values())
+            assert same({key: value.numpy() for key, value in batch.items()},
+                        replay.sample(6, 4, seed))
+
+
+@pytest.mark.parametrize('memory', [0, 2])
+def test_too_short_episodes_are_never_drawn_and_too_few_are_an_error(memory, tmp_path):
+    replay = fill(tmp_path, [3, 6, 5], memory)
+    assert set(replay.sample(100, 6, 0)['reward'][:, 0]) == {100}
+    for length in 7, 50:
+        with pytest.raises(UserError, match=f'{length} entries'):
+            replay.sample(1, length, 0)
+        with pytest.raises(UserError, match='--length'):
+            list(replay.batches(1, length, [0]))
+    with pytest.raises(UserError):
+        tools.Replay(tmp_path / 'empty', 2, memory).sample(1, 2, 0)
+
+
+def test_episode_that_was_being_written_at_a_kill_is_no_episode(tmp_path):
+    fill(tmp_path, [5])
+    # np.savez writes half of the file; then the process is killed.
+    script = (
+        'import os, signal, sys, numpy as np, tools\n'
+        'replay = tools.Replay(sys.argv[1], 2)\n'
+        'def killed(file, **arrays):\n'
+        '    file.write(b"PK" * 500)\n'
+        '    file.flush()\n'
+        '    os.kill(os.getpid(), signal.SIGKILL)\n'
+        'np.savez = killed\n'
+        'replay.add({"reward": np.zeros(5, np.float32)})\n')
+    done = subprocess.run([sys.executable, '-c', script, str(tmp_path)], cwd=ROOT, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    left = [name for name in names(tmp_path) if name != '0000000-5.npz']
+    assert len(left) == 1 and left[0].endswith('.partial')
+    assert (tmp_path / left[0]).stat().st_size == 1000
+    replay, said = reopened(tmp_path)
+    assert (replay.steps, said, names(tmp_path)) == (8, [], ['0000000-5.npz'])
+    replay.add(episode(1, 4))
+    assert names(tmp_path) == ['0000000-5.npz', '0000001-4.npz']
+
+
+def flipped(content, place):
+    return content[:place] + bytes([content[place] ^ 255]) + content[place + 1:]
+
+
+def other_arrays(**changes):
+    stream = io.BytesIO()
+    arrays = episode(1, 6) | changes
+    np.savez(stream, **{key: value for key, value in arrays.items() if value is not None})
+    return stream.getvalue()
+
+
+DAMAGES = {
+    'empty': lambda content: b'',
+    'garbage': lambda content: np.random.default_rng(0).bytes(len(content)),
+    'cut in half': lambda content: content[:len(content) // 2],
+    'cut at the end': lambda content: content[:-1],
+    'a picture flipped': lambda content: flipped(content, 200),
+    'a reward flipped': lambda content: flipped(content, content.index(
+        (100 + np.arange(6)).astype(np.float32).tobytes()) + 1),
+    'an array more': lambda content: other_arrays(smell=np.zeros(6)),
+    'an array less': lambda content: other_arrays(touch=None),
+    'another shape': lambda content: other_arrays(touch=np.zeros((6, 3), np.float32)),
+    'another type': lambda content: other_arrays(depth=np.zeros((6, 4, 4, 1), np.float32)),
+    'unequal lengths': lambda content: other_arrays(reward=np.zeros(5, np.float32)),
+    'an object': lambda content: other_arrays(reward=np.array([None] * 6)),
+    'compressed': lambda content: compressed(episode(1, 6))}
+
+
+def compressed(arrays):
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_damaged_episode_is_set_aside_and_named_and_the_others_go_on(damage, tmp_path):
+    fill(tmp_path, [5, 6, 7])
+    path = tmp_path / '0000001-6.npz'
+    content = DAMAGES[damage](path.read_bytes())
+    assert content != path.read_bytes()
+    path.write_bytes(content)
+    replay, said = reopened(tmp_path)
+    assert names(tmp_path) == ['0000000-5.npz', '0000001-6.npz.damaged', '0000002-7.npz']
+    assert (tmp_path / '0000001-6.npz.damaged').read_bytes() == content
+    assert len(said) == 1 and '0000001-6.npz' in said[0] and '\n' not in said[0]
+    assert (replay.steps, replay.number) == (2 * (4 + 6), 3)
+    assert set(replay.sample(200, 5, 0)['reward'][:, 0]) == {0, 200, 201, 202}
+    assert reopened(tmp_path)[1] == []
+
+
+def test_any_flipped_byte_is_found_or_changes_nothing(tmp_path):
+    arrays = {key: value[:, :1] if value.ndim > 1 else value
+              for key, value in episode(0, 3).items() if key in ('image', 'reward')}
+    tools.Replay(tmp_path, 2).add(arrays)
+    path = tmp_path / '0000000-3.npz'
+    content = path.read_bytes()
+    outcomes = set()
+    for place in range(len(content)):
+        path.write_bytes(flipped(content, place))
+        replay, said = reopened(tmp_path)
+        if said:
+            assert not replay.episodes and names(tmp_path) == ['0000000-3.npz.damaged']
+        else:
+            assert same(replay.sample(4, 3, 0), {
+                key: np.stack([value] * 4) for key, value in arrays.items()}), place
+        outcomes.add(bool(said))
+    assert outcomes == {True, False}
+
+
+def test_foreign_keys_are_an_error_when_added(tmp_path):
+    replay = fill(tmp_path, [5])
+    with pytest.raises(ValueError, match='not those of the other episodes'):
+        replay.add({'reward': np.zeros(5, np.float32)})
+
+
+# --- Logs --------------------------------------------------------------------------------
+
+
+def test_table_is_the_rows_in_order_also_when_reopened(tmp_path):
+    path = tmp_path / 'log.csv'
+    table = tools.Table(path)
+    table.append({'step': 1, 'mode': 'train', 'return': 0.5})
+    assert path.read_text() == 'step,mode,return\n1,train,0.5\n'  # flushed at once
+    table.append({'return': 1 / 3, 'mode': 'with, "comma"', 'step': 1234567})
+    tools.Table(path).append({'step': 3, 'mode': 'eval'})
+    tools.Table(path).append({'step': 4, 'mode': 'eval', 'return': float('nan')})
+    found = pd.read_csv(path)
+    assert list(found.columns) == ['step', 'mode', 'return']
+    assert found['step'].tolist() == [1, 1234567, 3, 4]
+    assert found['mode'].tolist() == ['train', 'with, "comma"', 'eval', 'eval']
+    assert found['return'][:2].tolist() == [0.5, 0.333333] and found['return'][2:].isna().all()
+
+
+@pytest.mark.parametrize('cut', [1, 4, 9])
+def test_line_that_was_cut_off_is_dropped_when_the_table_is_opened(cut, tmp_path):
+    path = tmp_path / 'log.csv'
+    table = tools.Table(path)
+    for step in 1, 2, 3:
+        table.append({'step': step, 'value': step / 4})
+    path.write_bytes(path.read_bytes()[:-cut])
+    tools.Table(path).append({'step': 9, 'value': 9.5})
+    kept = 1 if cut == 9 else 2
+    assert path.read_text() == 'step,value\n' + '1,0.25\n2,0.5\n'[:7 * kept] + '9,9.5\n'
+
+
+@pytest.mark.parametrize('content', ['', 'step,va'])
+def test_table_whose_header_was_cut_off_begins_anew(content, tmp_path):
+    path = tmp_path / 'log.csv'
+    path.write_text(content)
+    tools.Table(path).append({'step': 9, 'value': 9.5})
+    assert path.read_text() == 'step,value\n9,9.5\n'
+
+
+def test_new_columns_widen_the_table_and_leave_the_old_text(tmp_path):
+    path = tmp_path / 'log.csv'
+    table = tools.Table(path)
+    table.append({'step': 1, 'value': 1e-9, 'name': 'None'})
+    tools.Table(path).append({'step': 2, 'more': 5, 'value': 2.0})
+    tools.Table(path).append({'step': 3, 'last': 7})
+    assert path.read_text() == (
+        'step,value,name,more,last\n1,1e-09,None,,\n2,2,,5,\n3,,,,7\n')
+    found = pd.read_csv(path, keep_default_na=False)
+    assert found['more'].tolist() == ['', '5', ''] and found['step'].tolist() == [1, 2, 3]
+    assert names(tmp_path) == ['log.csv']
+
+
+def test_widening_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / 'log.csv'
+    table = tools.Table(path)
+    table.append({'step': 1})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(os, 'replace', killed)
+    with pytest.raises(KeyboardInterrupt):
+        table.append({'step': 2, 'more': 3})
+    assert path.read_text() == 'step\n1\n'
+
+
+def events(folder):
+    """(tag, step, value) of everything in TensorBoard's files."""
+    found = []
+    for path in sorted((pathlib.Path(folder) / 'tensorboard').iterdir()):
+        for event in event_file_loader.EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                found.append((value.tag, event.step, tf.make_ndarray(value.tensor)))
+    return found
+
+
+@pytest.fixture
+def frames():
+    """A short video of which no two frames are equal."""
+    video = np.zeros((7, 6, 10, 3), np.uint8)
+    for time in range(7):
+        video[time, :, time] = 255
+    return video
+
+
+def test_logger_writes_the_same_numbers_to_tables_and_tensorboard(tmp_path, frames):
+    logger = tools.Logger(tmp_path)
+    logger.episode({
+        'step': 100, 'updates': 2, 'seconds': 1.5, 'mode': 'eval', 'return': 12.25,
+        'length': 1000, 'missing_depth': 0.5})
+    logger.update({'step': 200, 'updates': 4, 'seconds': 2.5, 'model_loss': 0.125})
+    path = logger.video('eval', 300, frames)
+    assert path == tmp_path / 'videos' / '000000300-eval.gif'
+    assert names(tmp_path / 'videos') == ['000000300-eval.gif']
+    found = events(tmp_path)
+    scalars = {(tag, step): float(v) for tag, step, v in found if tag != 'eval'}
+    assert scalars == {
+        ('eval/return', 100): 12.25, ('eval/length', 100): 1000,
+        ('eval/missing_depth', 100): 0.5, ('train/step', 200): 200, ('train/updates', 200): 4,
+        ('train/seconds', 200): 2.5, ('train/model_loss', 200): 0.125}
+    [(step, picture)] = [(step, value) for tag, step, value in found if tag == 'eval']
+    assert (step, picture.tolist()) == (300, [b'10', b'6', path.read_bytes()])
+    assert (tmp_path / 'episodes.csv').read_text().splitlines()[1] == (
+        '100,2,1.5,eval,12.25,1000,0.5')
+    assert (tmp_path / 'metrics.csv').read_text().splitlines()[1] == '200,4,2.5,0.125'
+
+
+@pytest.mark.parametrize('rate', [5, 20])
+def test_gif_is_the_frames_at_their_rate(rate, frames):
+    picture = Image.open(io.BytesIO(tools.gif(frames, rate)))
+    assert picture.format == 'GIF' and picture.n_frames == len(frames)
+    assert picture.info['loop'] == 0
+    for number, frame in enumerate(frames):
+        picture.seek(number)
+        assert picture.info['duration'] == 1000 / rate
+        np.testing.assert_array_equal(np.asarray(picture.convert('RGB')), frame)
+
+
+def test_gif_that_stands_still_lasts_as_long(frames):
+    picture = Image.open(io.BytesIO(tools.gif(frames[[0, 0, 0, 1, 1]], 20)))
+    total = 0
+    for number in range(picture.n_frames):
+        picture.seek(number)
+        total += picture.info['duration']
+    assert total == 5 * 50
+
+
+# --- Checkpoints -------------------------------------------------------------------------
+
+
+class Part(tf.Module):
+    """A weight with its optimiser, a count and a generator."""
+
+    def __init__(self, width=3, more=False):
+        super().__init__()
+        self.weight = tf.Variable(tf.ones([width]))
+        self.optimiser = tools.Optimiser('part', [self.weight], 0.1, 1.0, loss_scaling=True)
+        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.random = tf.random.Generator.from_seed(1)
+        if more:
+            self.more = tf.Variable(1.0)
+
+    def train(self):
+        with tf.GradientTape() as tape:
+            noise = self.random.normal(self.weight.shape)
+            loss = self.optimiser.scaled(tf.reduce_sum(noise * self.weight))
+        self.optimiser.step(tape, loss)
+        self.updates.assign_add(1)
+
+    def values(self):
+        return [value.numpy() for value in (
+            self.weight, *self.optimiser.first, *self.optimiser.second, self.optimiser.count,
+            self.optimiser.scale, self.optimiser.good, self.updates, self.random.state)]
+
+
+def equal(first, second):
+    return [np.array_equal(a, b) for a, b in zip(first, second, strict=True)]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """(folder, the part's values at each of the checkpoints 1 to 4), of which two are kept."""
+    part, history = Part(), {}
+    checkpoints = tools.Checkpoints(tmp_path, part, keep=2)
+    for number in range(1, 5):
+        part.train()
+        checkpoints.save(number)
+        history[number] = part.values()
+    return tmp_path, history
+
+
+def restored(folder, part=None):
+    """(part, path that restore returned, what was reported)."""
+    said, part = [], part or Part()
+    return part, tools.Checkpoints(folder, part, report=said.append).restore(), said
+
+
+def test_last_few_checkpoints_are_kept_with_all_their_files(saved):
+    folder, _ = saved
+    assert names(folder) == [
+        f'state-00000000{n}.{ending}' for n in (3, 4)
+        for ending in ('data-00000-of-00001', 'index')]
+
+
+def test_restoring_brings_back_the_newest_values_of_everything(saved):
+    folder, history = saved
+    assert not any(equal(Part().values(), history[4])[:-2][:4])
+    part, path, said = restored(folder)
+    assert (path, said) == (folder / 'state-000000004', [])
+    assert all(equal(part.values(), history[4])) and part.updates.numpy() == 4
+
+
+def test_restored_part_trains_on_as_the_saved_one_would_have(saved):
+    folder, history = saved
+    part, _, _ = restored(folder)
+    other = Part()
+    for _ in range(4):
+        other.train()
+    for _ in range(3):
+        part.train()
+        other.train()
+    assert all(equal(part.values(), other.values()))
+
+
+def test_an_older_checkpoint_can_be_loaded_by_its_path(saved):
+    folder, history = saved
+    part = Part()
+    tools.Checkpoints(folder, part).load(folder / 'state-000000003')
+    assert all(equal(part.values(), history[3]))
+    with pytest.raises(UserError, match='state-000000001'):
+        tools.Checkpoints(folder, part).load(folder / 'state-000000001')
+
+
+def test_without_any_checkpoint_nothing_is_restored(tmp_path):
+    part = Part()
+    part.train()
+    before = part.values()
+    assert restored(tmp_path, part)[1:] == (None, [])
+    assert all(equal(part.values(), before))
+
+
+def rewrite(change):
+    return lambda path: path.write_bytes(change(path.read_bytes()))
+
+
+BROKEN = {
+    'data cut': ('data-00000-of-00001', rewrite(lambda content: content[:-20])),
+    'data flipped': ('data-00000-of-00001', rewrite(lambda content: flipped(content, 5))),
+    'data empty': ('data-00000-of-00001', rewrite(lambda content: b'')),
+    'data missing': ('data-00000-of-00001', pathlib.Path.unlink),
+    'index garbage': ('index', rewrite(lambda content: np.random.default_rng(0).bytes(500))),
+    'index cut': ('index', rewrite(lambda content: content[:len(content) // 2])),
+    'index flipped': ('index', rewrite(lambda content: flipped(content, 30))),
+    'index empty': ('index', rewrite(lambda content: b''))}
+
+
+@pytest.mark.parametrize('damage', BROKEN)
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before(damage, saved):
+    folder, history = saved
+    ending, break_it = BROKEN[damage]
+    break_it(folder / f'state-000000004.{ending}')
+    part, path, said = restored(folder)
+    assert path == folder / 'state-000000003'
+    assert all(equal(part.values(), history[3]))
+    assert len(said) == 1 and 'state-000000004' in said[0] and '\n' not in said[0]
+
+
+@pytest.mark.parametrize('damage', BROKEN)
+def test_only_damaged_checkpoints_are_an_error(damage, saved):
+    folder, _ = saved
+    ending, break_it = BROKEN[damage]
+    for number in 3, 4:
+        break_it(folder / f'state-00000000{number}.{ending}')
+    said = []
+    with pytest.raises(UserError, match='no checkpoint in'):
+        tools.Checkpoints(folder, Part(), report=said.append).restore()
+    assert [f'state-00000000{n}' in text for n, text in zip((4, 3), said)] == [True, True]
+
+
+@pytest.mark.parametrize('before, now', [
+    ({}, {'width': 4}), ({'width': 4}, {}), ({}, {'more': True}), ({'more': True}, {})])
+def test_checkpoint_of_another_architecture_is_an_error(before, now, tmp_path):
+    tools.Checkpoints(tmp_path, Part(**before)).save(1)
+    with pytest.raises(UserError):
+        restored(tmp_path, Part(**now))
+    assert restored(tmp_path, Part(**before))[1]
+
+
+def kill_while_saving(folder):
+    """A process that restores the newest state and is killed before TensorFlow has renamed the
+    index of the next."""
+    checkpoints = tools.Checkpoints(folder, Part())
+    checkpoints.save(5)
+    for path in folder.glob('state-000000005.index'):
+        path.unlink()
+
+
+def test_checkpoint_that_was_being_written_at_a_kill_is_no_checkpoint(saved):
+    folder, history = saved
+    kill_while_saving(folder)
+    part, path, said = restored(folder)
+    assert (path, said) == (folder / 'state-000000004', [])
+    tools.Checkpoints(folder, part).save(5)
+    assert restored(folder)[1] == folder / 'state-000000005'
+
+
+# --- The agent ---------------------------------------------------------------------------
+
+
+AGENTS = {'mummi': ('--pcont', '--use_sac'), 'cvrl': ('--search_candidates', '3'), 'dreamer': ()}
+
+
+def act(agent, exploring, steps=4):
+    """Actions of two environments, one of which begins a new episode on the way."""
+    state, actions = agent.initial(2), []
+    for step in range(steps):
+        observation = helpers.tensors(helpers.observations(2, seed=step))
+        observation['is_first'] = tf.constant([step == 0, step in (0, 2)])
+        action, state = agent.policy(observation, state, exploring)
+        actions.append(action.numpy())
+    return np.stack(actions)
+
+
+def train(agent, seeds):
+    """Metrics of an update for each of the seeds, as one array."""
+    return np.array([
+        list(agent.train(helpers.tensors(helpers.sequences(seed=seed))).values())
+        for seed in seeds])
+
+
+@pytest.fixture
+def twins(request, tmp_path, eager):
+    """(a trained and saved agent, another with another seed that was restored from it)."""
+    words = AGENTS[request.param]
+    first = helpers.build(request.param, *words, '--seed', '1', seed=1)
+    train(first, [0, 1])
+    act(first, True)
+    second = helpers.build(request.param, *words, '--seed', '2', seed=2)
+    train(second, [5])
+    assert not np.array_equal(act(first, False), act(second, False))
+    tools.Checkpoints(tmp_path, first).save(2)
+    assert tools.Checkpoints(tmp_path, second).restore()
+    return first, second
+
+
+@pytest.mark.parametrize('twins', AGENTS, indirect=True)
+def test_restored_agent_acts_and_trains_on_as_the_saved_one_to_the_last_bit(twins):
+    first, second = twins
+    assert len(first.variables) > 50 and second.updates.numpy() == 2
+    assert all(equal(map(np.asarray, first.variables), map(np.asarray, second.variables)))
+    np.testing.assert_array_equal(first.random.state, second.random.state)
+    for exploring in False, True:
+        actions = act(first, exploring)
+        assert np.ptp(actions) > 0 and not np.array_equal(actions, act(first, exploring))
+        act(second, exploring)  # as many draws of noise
+        np.testing.assert_array_equal(act(first, exploring), act(second, exploring))
+    metrics = train(first, [2, 3])
+    assert not np.array_equal(metrics[0], metrics[1])
+    np.testing.assert_array_equal(metrics, train(second, [2, 3]))
+    assert all(equal(map(np.asarray, first.variables), map(np.asarray, second.variables)))
+    np.testing.assert_array_equal(act(first, True), act(second, True))
+
+
+def structure(**changes):
+    settings = dataclasses.replace(helpers.settings('mummi'), **changes)
+    agent = helpers.Agent(settings, METHODS['mummi'][0], helpers.SHAPES, helpers.ACTIONS)
+    return sorted((variable.name, tuple(variable.shape)) for variable in agent.variables)
+
+
+def extreme(field):
+    """A value that is allowed and as far from usual as can be."""
+    known = field.metadata
+    if field.type is bool:
+        return True
+    if known['choices']:
+        return known['choices'][-1]
+    return known['low']
+
+
+FREE = [field.name for field in dataclasses.fields(Config)
+        if not field.metadata['model'] and (field.metadata['low'] is not None
+                                            or field.metadata['choices']
+                                            or field.type is bool)]
+
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=pytest.mark.xfail(
+    strict=True, reason='0 leaves the decoders out, and the run cannot be resumed'))
+    if name == 'probe_frames' else name for name in FREE])
+def test_field_that_may_change_on_resuming_leaves_the_variables_as_they_are(name):
+    field = {field.name: field for field in dataclasses.fields(Config)}[name]
+    assert structure(**{name: extreme(field)}) == structure()
+
+
+# --- Types and seeds ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', ['float32', 'bfloat16', 'float16'])
+def test_a_named_precision_is_its_type(name):
+    assert tools.compute_type(name) == tf.as_dtype(name)
+
+
+@pytest.mark.parametrize('flags, gpu, wanted', [
+    ('fpu avx512f avx512_bf16 sse', False, tf.bfloat16), ('fpu amx_bf16', False, tf.bfloat16),
+    ('fpu avx512f avx512_bf16x', False, tf.float32), (None, False, tf.float32),
+    ('fpu', True, tf.bfloat16), (None, True, tf.bfloat16)])
+def test_auto_is_bfloat16_where_the_processor_has_it(flags, gpu, wanted, monkeypatch, tmp_path):
+    path = tmp_path / 'cpuinfo'
+    if flags:
+        path.write_text(f'processor : 0\nflags\t\t: {flags}\nbugs : none\n')
+    monkeypatch.setattr(tools, 'open', lambda _, **kind: open(path, **kind), raising=False)
+    monkeypatch.setattr(
+        tf.config, 'list_physical_devices', lambda kind: [kind] if gpu else [])
+    assert tools.compute_type('auto') == wanted
+
+
+def test_seeding_repeats_the_global_generators():
+    def draw(seed):
+        tools.seed_everything(seed)
+        return [*tf.random.normal([3]).numpy(), *np.random.normal(size=3)]
+    assert draw(3) == draw(3)
+    assert not any(a == b for a, b in zip(draw(3), draw(4)))
+
+
+# --- Pictures ----------------------------------------------------------------------------
+
+
+def test_pixels_of_an_image_are_the_image():
+    raw = np.arange(48).reshape(1, 4, 4, 3).astype(np.uint8)
+    found = pictures.pixels('image', raw)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, raw)
+    np.testing.assert_array_equal(
+        pictures.pixels('image', np.float32([[[[-5, 254.5, 300]]]])), [[[[0, 254, 255]]]])
+
+
+def test_pixels_of_depth_are_logarithmic_from_1_to_100_metres():
+    metres = np.array([0, 0.5, 1, 10 ** 0.5, 10, 100, 1000, np.inf], np.float16)
+    found = pictures.pixels('depth', metres.reshape(2, 4, 1))
+    assert found.shape == (2, 4, 3) and found.dtype == np.uint8
+    np.testing.assert_allclose(
+        found[..., 0].ravel().astype(int), [0, 0, 0, 63.75, 127.5, 255, 255, 255], atol=1)
+    assert np.ptp(found, -1).max() == 0
+
+
+@pytest.mark.parametrize('sensor', SENSORS)
+def test_unscaled_inverts_what_the_networks_read(sensor):
+    raw = np.random.default_rng(0).uniform(0, 255, (3, 5, 2)).astype(np.float32)
+    scaled = networks.scaled(sensor, raw).numpy()
+    np.testing.assert_allclose(scaled, raw * SENSORS[sensor].scale + SENSORS[sensor].offset)
+    np.testing.assert_allclose(pictures.unscaled(sensor, scaled), raw, atol=1e-3)
+
+
+def test_enlarged_repeats_pixels():
+    frame = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+    found = pictures.enlarged(frame, 3)
+    assert found.shape == (1, 6, 6, 3)
+    for row in range(6):
+        for column in range(6):
+            assert (found[0, row, column] == frame[0, row // 3, column // 3]).all()
+
+
+def test_seen_is_the_present_pictures_side_by_side_and_black_where_one_is_missing():
+    random = np.random.default_rng(0)
+    image = random.integers(1, 256, (3, 4, 4, 3)).astype(np.uint8)
+    depth = random.uniform(2, 50, (3, 4, 4, 1)).astype(np.float16)
+    one, two = np.float32([[1], [0], [1]]), np.float32([[1], [1], [0]])
+    found = pictures.seen({
+        'touch': np.ones((3, 2)), 'touch_flag': np.ones((3, 1)), 'depth': depth,
+        'depth_flag': two, 'image': image, 'image_flag': one, 'reward': np.zeros(3)}, factor=2)
+    assert found.shape == (3, 8, 16, 3) and found.dtype == np.uint8
+    small = found[:, ::2, ::2]
+    np.testing.assert_array_equal(small.repeat(2, 1).repeat(2, 2), found)
+    for time in range(3):
+        left, right = small[time, :, :4], small[time, :, 4:]
+        np.testing.assert_array_equal(left, image[time] if time != 1 else 0 * image[time])
+        wanted = pictures.pixels('depth', depth[time])
+        np.testing.assert_array_equal(right, wanted if time != 2 else 0 * wanted)
+    assert pictures.seen({'depth': depth, 'depth_flag': two}).shape == (3, 12, 12, 3)
+
+
+def test_open_loop_is_truth_above_prediction_above_error():
+    image = np.zeros((2, 3, 4, 4, 3), np.uint8)
+    image[0, 1], image[1, 1] = 200, 10
+    guess = np.full((2, 3, 4, 4, 3), 50, np.float32)
+    depth = np.full((2, 3, 4, 4, 1), 100, np.float16)
+    found = pictures.open_loop(
+        {'image': image, 'depth': depth, 'touch': np.zeros((2, 3, 2))},
+        {'image': guess / 255 - 0.5, 'touch': np.zeros((2, 3, 2)),
+         'depth': np.full((2, 3, 4, 4, 1), 1 / 200 - 0.5)}, factor=2)
+    assert set(found) == {'image', 'depth'}
+    for video in found.values():
+        assert video.shape == (3, 24, 16, 3) and video.dtype == np.uint8
+    # Time 1; sequence 0 in the left half, sequence 1 in the right.
+    for half, truth in (slice(0, 8), 200), (slice(8, 16), 10):
+        column = found['image'][1][:, half].astype(int)
+        assert (column[:8] == truth).all()
+        assert (np.abs(column[8:16] - 50) <= 1).all()
+        assert (column[16:] == np.abs(truth - column[8:16])).all()
+    assert (found['depth'][:, :8] == 255).all() and (found['depth'][:, 8:16] == 0).all()
+    assert (found['depth'][:, 16:] == 255).all()
