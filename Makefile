@@ -12,11 +12,11 @@ DEMO := logdir/demo
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/python mummi.py --logdir $(DEMO) --task dmc_walker_walk --preset cpu \
+	$(BIN)/python mummi.py --logdir $(DEMO)/dmc_walker_walk/mummi --task dmc_walker_walk --preset cpu \
 		--steps 8000 --prefill 3000 --eval_every 4000
 	$(BIN)/python plotting.py --indir $(DEMO) --outdir $(DEMO)/plots
 	@echo "learning curve: $(DEMO)/plots/returns.png"
-	@echo "what the agent sees: $$(ls $(DEMO)/videos/*-eval.gif | tail -n 1)"
+	@echo "what the agent sees: $$(ls $(DEMO)/dmc_walker_walk/mummi/videos/*-eval.gif | tail -n 1)"
 
 test: .venv/installed
 	$(BIN)/python -m pytest -q

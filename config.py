@@ -282,7 +282,7 @@ def from_command_line(method, own=(), arguments=None, usage='', **defaults):
 
     `--help` prints and exits with 0; a mistake prints one line and exits with 2.
     """
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow's greetings: off
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's greetings: off
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         config = parse(method, own, arguments, usage, **defaults)

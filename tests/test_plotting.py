@@ -14,6 +14,7 @@ from matplotlib.image import imread
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import config
+import logs
 import plotting
 
 EPISODES = ('step', 'updates', 'seconds', 'mode', 'return', 'length', 'missing_image')
@@ -134,8 +135,8 @@ def test_learning_curve_against_loops(tmp_path):
     levels = {0: (100.0, 20), 1: (160.0, 20), 2: (400.0, 12)}
     for seed, (level, count) in levels.items():
         make(tmp_path, seed=seed, level=level, count=count)
-    runs = plotting.load(tmp_path)[WALK]['mummi']
-    curve = plotting.learning_curve(runs, 'train', 3000)
+    runs = logs.load(tmp_path)[WALK]['mummi']
+    curve = logs.learning_curve(runs, 'train', 3000)
     assert list(curve.index) == list(range(7))
     for index, row in curve.iterrows():
         means = []
@@ -155,21 +156,21 @@ def test_curve_of_one_run_gaps_and_smoothing(tmp_path):
     write(os.path.join(folder, 'episodes.csv'), EPISODES, [
         (step, 1, 1, 'train', value, 1000, 0)
         for step, value in ((1000, 10), (2000, 30), (5000, 60))])
-    (run,) = plotting.load(tmp_path)[WALK]['mummi']
-    curve = plotting.learning_curve([run], 'train', 1000)
+    (run,) = logs.load(tmp_path)[WALK]['mummi']
+    curve = logs.learning_curve([run], 'train', 1000)
     assert list(curve['mean']) == [10, 30, 40, 50, 60] and curve['deviation'].isna().all()
-    smooth = plotting.learning_curve([run], 'train', 1000, smooth=3)
+    smooth = logs.learning_curve([run], 'train', 1000, smooth=3)
     assert list(smooth['mean']) == pytest.approx([20, 80 / 3, 40, 50, 55])
-    assert not len(plotting.learning_curve([run], 'eval', 1000))
+    assert not len(logs.learning_curve([run], 'eval', 1000))
 
 
 def test_default_bin(tmp_path):
     make(tmp_path / 'in')
     make(tmp_path / 'in', seed=1, count=400)
-    groups = plotting.load(tmp_path / 'in')
-    assert plotting.default_bin(plotting.everyone(groups), 'train') == 10000
-    assert plotting.default_bin(groups[WALK]['mummi'][:1], 'train') == 1000
-    assert plotting.default_bin(groups[WALK]['mummi'][:1], 'eval') == 5000
+    groups = logs.load(tmp_path / 'in')
+    assert logs.default_bin(logs.everyone(groups), 'train') == 10000
+    assert logs.default_bin(groups[WALK]['mummi'][:1], 'train') == 1000
+    assert logs.default_bin(groups[WALK]['mummi'][:1], 'eval') == 5000
 
 
 @pytest.mark.parametrize('text, kept, said', [
@@ -185,7 +186,7 @@ def test_default_bin(tmp_path):
 def test_damaged_logs(tmp_path, capsys, text, kept, said):
     path = tmp_path / 'episodes.csv'
     path.write_text(text)
-    frame = plotting.read_steps(str(path), ('step', 'mode', 'return'))
+    frame = logs.read_steps(str(path), ('step', 'mode', 'return'))
     assert len(frame) == kept
     assert list(frame['return'])[:1] == [5.0][:kept]
     printed = capsys.readouterr().out
@@ -199,11 +200,11 @@ def test_damaged_runs_do_not_stop_the_others(tmp_path, capsys):
     write(os.path.join(damaged[1], 'results.csv'), RESULTS, [])
     with open(os.path.join(damaged[2], 'config.json'), 'w') as file:
         file.write('{"method": "mum')
-    groups = plotting.load(tmp_path / 'in')
+    groups = logs.load(tmp_path / 'in')
     printed = capsys.readouterr().out
     assert f'{damaged[0]}: left out, no episode yet' in printed
     assert 'not a readable configuration' in printed
-    assert plotting.table(groups)['seeds'].tolist() == [2]
+    assert logs.table(groups)['seeds'].tolist() == [2]
     plotting.draw_missing_ratio(groups, tmp_path)
     assert drawn(tmp_path) == {'missing_ratio'}
 
@@ -213,7 +214,7 @@ def test_resumed_run_counts_no_step_twice(tmp_path, capsys):
     write(path, ('step', 'mode', 'return'), [
         (step, 'train', step + offset) for step, offset in (
             (1000, 0), (2000, 0), (3000, 0), (4000, 0), (2500, 1), (3500, 1), (4500, 1))])
-    frame = plotting.read_steps(str(path), ('step', 'mode', 'return'))
+    frame = logs.read_steps(str(path), ('step', 'mode', 'return'))
     assert list(frame['return']) == [1000, 2000, 2501, 3501, 4501]
     assert '2 rows left out' in capsys.readouterr().out
 
@@ -221,23 +222,23 @@ def test_resumed_run_counts_no_step_twice(tmp_path, capsys):
 def test_unfinished_is_named(tmp_path, capsys):
     folder = make(tmp_path, count=12, steps=2_000_000)
     other = make(tmp_path, seed=1, count=20)
-    (run, finished) = plotting.load(tmp_path)[WALK]['mummi']
+    (run, finished) = logs.load(tmp_path)[WALK]['mummi']
     printed = capsys.readouterr().out
     assert f'{folder}: unfinished, 12k of 2M steps' in printed and other not in printed
-    assert plotting.label('mummi', [run]) == 'mummi (unfinished: 12k of 2M steps)'
-    assert plotting.label('mummi', [finished]) == 'mummi'
-    assert plotting.label('mummi', [run, finished]) == (
+    assert logs.label('mummi', [run]) == 'mummi (unfinished: 12k of 2M steps)'
+    assert logs.label('mummi', [finished]) == 'mummi'
+    assert logs.label('mummi', [run, finished]) == (
         'mummi, 2 seeds (1 unfinished: 12k of 2M steps)')
-    assert [plotting.short(steps) for steps in (600, 120e3, 1.25e6, 1_999_999)] == [
+    assert [logs.short(steps) for steps in (600, 120e3, 1.25e6, 1_999_999)] == [
         '600', '120k', '1.25M', '1.999M']
 
 
 def test_other_settings_are_left_out(tmp_path, capsys):
     make(tmp_path, seed=0, precision='float32', envs=1)
-    make(tmp_path, seed=1, precision='bfloat16', envs=4, natural_train='other.pkl')
+    make(tmp_path, seed=1, precision='bfloat16', envs=4)
     odd = make(tmp_path, seed=2, miss_ratio={'image': 0.5}, horizon=9)
     make(tmp_path, method='dreamer', horizon=9)
-    groups = plotting.load(tmp_path)
+    groups = logs.load(tmp_path)
     assert [run.config.seed for run in groups[WALK]['mummi']] == [0, 1]
     printed = capsys.readouterr().out.splitlines()
     (line,) = [line for line in printed if line.startswith(odd)]
@@ -249,14 +250,14 @@ def test_other_settings_are_left_out(tmp_path, capsys):
 def test_evaluations_against_loops(tmp_path):
     for seed, level in enumerate((100.0, 200.0)):
         make(tmp_path, seed=seed, level=level)
-    rows = plotting.evaluations(plotting.load(tmp_path)[WALK]['mummi'], 'ratio', 'ratio')
+    rows = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'ratio', 'ratio')
     for ratio in (0, 0.1):
         values = [[level * (1 - ratio) + 10 * episode for episode in range(3)]
                   for level in (100.0, 200.0)]
         assert rows['mean'][ratio] == pytest.approx(statistics.mean(map(statistics.mean, values)))
         assert rows['deviation'][ratio] == pytest.approx(statistics.stdev(values[0] + values[1]))
         assert rows['runs'][ratio] == 2 and rows['episodes'][ratio] == 6
-    only = plotting.evaluations(plotting.load(tmp_path)[WALK]['mummi'], 'only', 'sensor')
+    only = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'only', 'sensor')
     assert list(only.index) == ['image', 'touch'] and only['mean']['image'] == 76
 
 
@@ -266,7 +267,7 @@ def test_mean_counts_seeds_equally_and_the_newest_checkpoint_only(tmp_path, caps
         write(os.path.join(folder, 'results.csv'), RESULTS, [
             (500, 'ratio', '', 0, 0, 999, 1000, 9, 0),
             *((1000, 'ratio', '', 0, 0, value, 1000, 9, 0) for value in values)])
-    rows = plotting.evaluations(plotting.load(tmp_path)[WALK]['mummi'], 'ratio', 'ratio')
+    rows = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'ratio', 'ratio')
     assert rows['mean'][0] == 50
     assert capsys.readouterr().out.count('1 rows of older checkpoints left out') == 2
 
@@ -277,8 +278,8 @@ def test_interquartile_mean_against_a_loop():
         values = random.exponential(size=count).tolist()
         cut = math.floor(count / 4)
         middle = sorted(values)[cut:count - cut]
-        assert plotting.interquartile_mean(values) == pytest.approx(sum(middle) / len(middle))
-    assert plotting.interquartile_mean([0, 5, 6, 1000]) == 5.5
+        assert logs.interquartile_mean(values) == pytest.approx(sum(middle) / len(middle))
+    assert logs.interquartile_mean([0, 5, 6, 1000]) == 5.5
 
 
 def test_bootstrap():
@@ -286,15 +287,15 @@ def test_bootstrap():
     scores = [random.normal(0.5 + 0.1 * task, 0.1, size=200) for task in range(3)]
     widths = []
     for count in (3, 12, 50, 200):
-        point, low, high = plotting.bootstrap([task[:count] for task in scores])
+        point, low, high = logs.bootstrap([task[:count] for task in scores])
         assert low < point < high
-        assert point == pytest.approx(plotting.interquartile_mean(
+        assert point == pytest.approx(logs.interquartile_mean(
             np.concatenate([task[:count] for task in scores])))
         widths.append(high - low)
     assert widths == sorted(widths, reverse=True) and widths[-1] < widths[0] / 4
-    assert plotting.bootstrap(scores) == plotting.bootstrap(scores)
+    assert logs.bootstrap(scores) == logs.bootstrap(scores)
     # Stratified: runs are drawn within a task, so tasks of equal runs have no spread at all.
-    assert plotting.bootstrap([np.full(4, 0.1), np.full(4, 0.9)]) == pytest.approx((0.5,) * 3)
+    assert logs.bootstrap([np.full(4, 0.1), np.full(4, 0.9)]) == pytest.approx((0.5,) * 3)
 
 
 def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
@@ -303,7 +304,7 @@ def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
         make(tmp_path, WALK, 'cvrl', seed, level=50.0)
         make(tmp_path, RUN, 'mummi', seed, level=900.0)
     make(tmp_path, WALK, 'dreamer')
-    frame = plotting.aggregate(plotting.load(tmp_path)).set_index(['method', 'at'])
+    frame = logs.aggregate(logs.load(tmp_path)).set_index(['method', 'at'])
     assert set(frame.index) == {(method, at) for method in ('mummi', 'cvrl')
                                 for at in ('final', 0.0, 0.1)}
     assert set(frame['runs']) == {3} and set(frame['tasks']) == {1}
@@ -317,7 +318,7 @@ def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
 def test_aggregate_is_left_out_of_few_runs(tmp_path, capsys):
     make(tmp_path / 'in')
     make(tmp_path / 'in', seed=1)
-    plotting.draw_aggregate(plotting.load(tmp_path / 'in'), tmp_path)
+    plotting.draw_aggregate(logs.load(tmp_path / 'in'), tmp_path)
     assert not drawn(tmp_path)
     assert 'figure aggregate left out' in capsys.readouterr().out
 
@@ -327,7 +328,7 @@ def test_table(tmp_path):
         make(tmp_path / 'in', seed=seed, level=level, count=30 - 10 * seed, steps=30000)
     make(tmp_path / 'in', method='cvrl', results=False)
     (tmp_path / 'out').mkdir()
-    plotting.write_table(plotting.table(plotting.load(tmp_path / 'in')), tmp_path / 'out')
+    logs.write_table(logs.table(logs.load(tmp_path / 'in')), tmp_path / 'out')
     with open(tmp_path / 'out' / 'table.csv', encoding='utf-8') as file:
         mummi, cvrl = csv.DictReader(file)
     assert (mummi['task'], mummi['method'], cvrl['method']) == (WALK, 'mummi', 'cvrl')
@@ -373,8 +374,8 @@ def test_filters_and_mistakes(tmp_path, capsys):
     make(tmp_path / 'in', method='cvrl')
     make(tmp_path / 'in', task=RUN)
     (tmp_path / 'empty').mkdir()
-    assert list(plotting.load(tmp_path / 'in', tasks=(RUN,))) == [RUN]
-    assert list(plotting.load(tmp_path / 'in', methods=('cvrl',))) == [WALK]
+    assert list(logs.load(tmp_path / 'in', tasks=(RUN,))) == [RUN]
+    assert list(logs.load(tmp_path / 'in', methods=('cvrl',))) == [WALK]
     capsys.readouterr()
     for arguments, said in (
             (['--indir', tmp_path / 'in', '--methods', 'nobody'], 'no run'),

@@ -1,0 +1,384 @@
+"""The CSV logs of runs, read and summed up: what plotting.py draws and tabulates.
+
+Every folder that holds a config.json is a run. What is left out, or is unfinished, is said in a
+printed line. Nothing is written into a run's folder. Standard deviations are of the sample
+(n - 1).
+"""
+
+import collections
+import dataclasses
+import json
+import math
+import os
+import textwrap
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+import config
+from config import UserError
+
+# Settings in which the runs of one curve may differ: they name files, or say how a run is
+# computed, stored and logged, not what is learned. `preset` only names values that are compared.
+FREE = {'logdir', 'seed', 'steps', 'preset', 'precision', 'xla', 'dry_run', 'test', 'inspect',
+        'checkpoint', 'test_ratios', 'test_episodes', 'envs', 'replay_memory', 'log_every',
+        'keep_checkpoints'}
+METHODS = ('mummi', 'cvrl', 'dreamer')  # in the order of figures and tables
+TEXT = ('mode', 'condition', 'sensor')  # columns of the logs that are not numbers
+FINAL = 0.1  # the final return is the mean of this last part of the training episodes
+LEAST_RUNS = 3  # fewer runs of a method say nothing about its distribution
+
+
+# --- Loading ---
+
+@dataclasses.dataclass
+class Run:
+    """A run: its folder, method, config.Config, episodes.csv and newest part of results.csv."""
+
+    folder: str
+    method: str
+    config: config.Config
+    episodes: pd.DataFrame
+    results: pd.DataFrame
+
+    @property
+    def reached(self):
+        """Steps at the end of the last episode; 0 without episodes."""
+        return int(self.episodes['step'].max()) if len(self.episodes) else 0
+
+    @property
+    def finished(self):
+        # A run stops at its last step, in the middle of the episodes of its environments.
+        within = self.config.time_limit * self.config.envs
+        return self.reached > self.config.steps - within
+
+    def returns(self, mode):
+        """Rows of the episodes of `mode` (prefill, train or eval), in order."""
+        return self.episodes[self.episodes['mode'] == mode]
+
+
+def read(path, needed, others=()):
+    """The readable rows of the CSV log at `path`; none if it is absent.
+
+    needed: columns that must be there; those that are numbers must be finite. others: columns
+    that must be there, whose cells may be empty. Lines that a kill or a full disk has cut are
+    left out, and a printed line says how many.
+    """
+    empty = pd.DataFrame({name: pd.Series(dtype=str if name in TEXT else float)
+                          for name in (*needed, *others)})
+    try:
+        with open(path, encoding='utf-8', errors='replace', newline='') as file:
+            *lines, rest = file.read().replace('\r\n', '\n').split('\n')
+    except FileNotFoundError:
+        return empty
+    lines = [line.split(',') for line in lines if line]
+    if len(lines) < 2:
+        print(f'{path}: has no rows')
+        return empty
+    header, rows = lines[0], lines[1:]
+    if absent := [name for name in (*needed, *others) if name not in header]:
+        print(f'{path}: left out, has no column {", ".join(absent)}')
+        return empty
+    whole = [row for row in rows if len(row) == len(header)]
+    frame = pd.DataFrame(whole, columns=header, dtype=str)
+    for name in header:
+        if name not in TEXT:
+            frame[name] = pd.to_numeric(frame[name], errors='coerce').astype(float)
+    numbers = [name for name in needed if name not in TEXT]
+    frame = frame[np.isfinite(frame[numbers]).all(axis=1)].reset_index(drop=True)
+    # A last line without its end may lack digits even if no column is missing.
+    if lost := len(rows) - len(frame) + bool(rest):
+        print(f'{path}: {lost} damaged line{"s" * (lost > 1)} left out')
+    return frame
+
+
+def read_steps(path, needed):
+    """As `read`, without the rows that a resumed run went through again."""
+    frame = read(path, needed)
+    again = frame['step'] > frame['step'][::-1].cummin()[::-1]
+    if again.any():
+        print(f'{path}: {again.sum()} rows left out, the resumed run repeated their steps')
+    return frame[~again].reset_index(drop=True)
+
+
+def load_run(folder):
+    """The `Run` in `folder`; UserError if its config.json is absent or not readable."""
+    path = os.path.join(folder, 'config.json')
+    try:
+        settings, method = config.load(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f'{path} is not a readable configuration') from None
+    episodes = read_steps(os.path.join(folder, 'episodes.csv'), ('step', 'mode', 'return'))
+    path = os.path.join(folder, 'results.csv')
+    results = read(path, ('step', 'condition', 'sensor', 'return'), ('ratio',))
+    newest = results['step'] == results['step'].max()
+    if not newest.all():
+        print(f'{path}: {(~newest).sum()} rows of older checkpoints left out')
+    return Run(folder, method, settings, episodes, results[newest].reset_index(drop=True))
+
+
+def load(indir, methods=(), tasks=()):
+    """Dict of task -> method -> list of comparable runs at or below `indir`.
+
+    methods, tasks: the names to keep; default: all. UserError if nothing is left.
+    """
+    if not os.path.isdir(indir):
+        raise UserError(f'there is no folder {indir}')
+    folders = sorted(folder for folder, _, files in os.walk(indir) if 'config.json' in files)
+    if not folders:
+        raise UserError(f'no run at or below {indir}: no folder there holds a config.json')
+    found = collections.defaultdict(list)
+    for folder in folders:
+        try:
+            run = load_run(folder)
+        except UserError as error:
+            print(f'{folder}: left out, {error}')
+            continue
+        if not len(run.episodes) and not len(run.results):
+            print(f'{folder}: left out, no episode yet')
+        elif run.method in (methods or [run.method]) and (
+                run.config.task in (tasks or [run.config.task])):
+            found[run.config.task, run.method].append(run)
+    if not found:
+        raise UserError(f'no run with an episode at or below {indir} for these methods and tasks')
+    groups = {}
+    for task, method in sorted(found, key=lambda key: (key[0], order(key[1]))):
+        runs = groups.setdefault(task, {})[method] = comparable(found[task, method])
+        for run in runs:
+            if not run.finished:
+                print(f'{run.folder}: unfinished, {progress(run)}')
+        if len({run.config.seed for run in runs}) < len(runs):
+            print(f'{task}, {method}: several runs have the same seed; each counts as a seed')
+    for task, group in groups.items():
+        if names := differences([runs[0] for runs in group.values()]):
+            print(f'{task}: the methods differ in {", ".join(names)}')
+    return groups
+
+
+def order(method):
+    """Sorting key: this project's methods first, then the others by name."""
+    return (METHODS.index(method) if method in METHODS else len(METHODS), method)
+
+
+def settings_of(run):
+    return {name: json.dumps(value, sort_keys=True)
+            for name, value in dataclasses.asdict(run.config).items() if name not in FREE}
+
+
+def differences(runs):
+    """Names of the settings in which `runs` differ, apart from `task` and those in FREE."""
+    settings = [settings_of(run) for run in runs]
+    return [name for name in settings[0] if len({values[name] for values in settings}) > 1]
+
+
+def comparable(runs):
+    """The largest part of `runs` with equal settings (of equal parts the first); a printed
+    line names the others and the settings that set them apart."""
+    parts = collections.defaultdict(list)
+    for run in runs:
+        parts[tuple(settings_of(run).values())].append(run)
+    kept = max(parts.values(), key=len)
+    for run in runs:
+        if names := differences([kept[0], run]):
+            said = ', '.join(f'{name} is {getattr(run.config, name)}, not '
+                             f'{getattr(kept[0].config, name)}' for name in names)
+            print(f'{run.folder}: left out, its settings differ from the other runs: {said}')
+    return kept
+
+
+# --- Numbers ---
+
+def short(steps):
+    """Steps in few letters: 600, 120k, 1.25M; rounded down, so that unfinished shows."""
+    for size, letter in ((1e6, 'M'), (1e3, 'k')):
+        if steps >= size:
+            return f'{math.floor(steps / size * 1000 + 1e-6) / 1000:g}{letter}'
+    return f'{steps:g}'
+
+
+def progress(run):
+    return f'{short(run.reached)} of {short(run.config.steps)} steps'
+
+
+def label(method, runs):
+    """The legend's line: method, number of seeds, and what is unfinished."""
+    text = method + (f', {len(runs)} seeds' if len(runs) > 1 else '')
+    if late := [run for run in runs if not run.finished]:
+        count = f'{len(late)} ' if len(runs) > 1 else ''
+        least = ', least ' if len(late) > 1 else ': '
+        text += f' ({count}unfinished{least}{progress(min(late, key=lambda run: run.reached))})'
+    return textwrap.fill(text, 60)
+
+
+def everyone(groups):
+    return [run for group in groups.values() for runs in group.values() for run in runs]
+
+
+def having(groups, test):
+    """The part of `groups` with the runs for which `test(run)` holds."""
+    kept = {task: {method: part for method, runs in group.items()
+                   if (part := [run for run in runs if test(run)])}
+            for task, group in groups.items()}
+    return {task: group for task, group in kept.items() if group}
+
+
+def default_bin(runs, mode):
+    """A round number of steps: at most 50 bins, and none shorter than an episode's spacing."""
+    steps = [np.unique(run.returns(mode)['step']) for run in runs]
+    longest = max([values.max() for values in steps if len(values)], default=1)
+    spacings = [np.median(np.diff(values)) for values in steps if len(values) > 1]
+    wanted = max(longest / 50, 1, *spacings)
+    size = 10 ** math.floor(math.log10(wanted))
+    return next(int(part * size) for part in (1, 2, 5, 10) if part * size >= wanted)
+
+
+def learning_curve(runs, mode, width, smooth=1):
+    """Mean and spread of returns over runs, on the common bins (k * width, (k + 1) * width].
+
+    A run's bin is the mean of its episodes that end there; a bin in which none ended, between
+    two others, is interpolated. smooth: centred running mean over so many bins of each run.
+    Returns a frame indexed by k with columns step (mean end of the episodes), mean, deviation
+    (standard deviation over runs, nan for one run) and runs (how many have the bin).
+    """
+    steps, returns = [], []
+    for run in runs:
+        episodes = run.returns(mode)
+        if not len(episodes):
+            continue
+        bins = (np.ceil(episodes['step'] / width) - 1).astype(int)
+        means = episodes.groupby(bins)[['step', 'return']].mean()
+        means = means.reindex(range(means.index[0], means.index[-1] + 1)).interpolate()
+        steps.append(means['step'])
+        returns.append(means['return'].rolling(smooth, min_periods=1, center=True).mean())
+    if not returns:
+        return pd.DataFrame(columns=['step', 'mean', 'deviation', 'runs'], dtype=float)
+    steps, returns = pd.concat(steps, axis=1), pd.concat(returns, axis=1).sort_index()
+    return pd.DataFrame({'step': steps.mean(axis=1), 'mean': returns.mean(axis=1),
+                         'deviation': returns.std(axis=1), 'runs': returns.count(axis=1)})
+
+
+def final_return(run):
+    """Mean return of the last tenth (at least one) of the training episodes; nan if none."""
+    returns = run.returns('train')['return']
+    return returns.tail(math.ceil(FINAL * len(returns))).mean() if len(returns) else math.nan
+
+
+def evaluations(runs, condition, key):
+    """Returns under missing sensors, a row for each value of the column `key`.
+
+    Columns: mean (over runs, of each run's mean over its episodes), deviation (over all
+    episodes of all runs), runs, episodes.
+    """
+    rows = pd.concat([run.results.assign(run=run.folder) for run in runs])
+    rows = rows[rows['condition'] == condition]
+    means = rows.groupby([key, 'run'])['return'].mean().groupby(key)
+    episodes = rows.groupby(key)['return']
+    return pd.DataFrame({'mean': means.mean(), 'deviation': episodes.std(),
+                         'runs': means.count(), 'episodes': episodes.count()})
+
+
+def interquartile_mean(scores, axis=None):
+    """Mean of the middle half of `scores`: a quarter, rounded down, is cut at each end."""
+    return stats.trim_mean(scores, 0.25, axis=axis)
+
+
+def bootstrap(tasks, samples=5000, seed=0):
+    """(interquartile mean, low, high): the stratified bootstrap's 95 % percentile interval of
+    Agarwal et al. 2021, in which runs are drawn again within each task.
+
+    tasks: a sequence of arrays [runs], one a task.
+    """
+    random = np.random.default_rng(seed)
+    drawn = [np.asarray(scores)[random.integers(len(scores), size=(samples, len(scores)))]
+             for scores in tasks]
+    low, high = np.percentile(
+        interquartile_mean(np.concatenate(drawn, axis=1), axis=1), (2.5, 97.5))
+    return interquartile_mean(np.concatenate(tasks)), low, high
+
+
+def aggregate(groups):
+    """Frame with columns method, at ('final' or a missing ratio), point, low, high, runs, tasks.
+
+    Scores are returns over the largest return of the control suite, a reward of 1 at each of
+    time_limit (1000) steps. Only methods with LEAST_RUNS runs, and only tasks that all of these
+    have, since an average over other tasks is no comparison; printed lines name the rest.
+    """
+    scores = []
+    for run in everyone(groups):
+        found = evaluations([run], 'ratio', 'ratio')['mean'].to_dict()
+        scores += [(at, run.method, run.config.task, value / run.config.time_limit)
+                   for at, value in ({'final': final_return(run)} | found).items()]
+    scores = pd.DataFrame(scores, columns=['at', 'method', 'task', 'score']).dropna()
+    rows, said = [], set()
+    for at, part in scores.groupby('at', sort=False):
+        part = enough(part, said)
+        methods = part.groupby('task')['method'].nunique()
+        lacking = methods[methods < part['method'].nunique()].index
+        said |= {f'aggregate: {task} left out, not all methods have it' for task in lacking}
+        part = enough(part[~part['task'].isin(lacking)], said)
+        for method in sorted(part['method'].unique(), key=order):
+            own = part[part['method'] == method]
+            tasks = [group.to_numpy() for _, group in own.groupby('task')['score']]
+            rows.append((method, at, *bootstrap(tasks), len(own), len(tasks)))
+    for line in sorted(said):
+        print(line)
+    return pd.DataFrame(
+        rows, columns=['method', 'at', 'point', 'low', 'high', 'runs', 'tasks'])
+
+
+def enough(scores, said):
+    """The rows of methods with LEAST_RUNS scores; what is left out is added to the set `said`."""
+    counts = scores['method'].value_counts()
+    said |= {f'aggregate: {method} left out, it has {count} of {LEAST_RUNS} comparable runs'
+             for method, count in counts.items() if count < LEAST_RUNS}
+    return scores[scores['method'].map(counts) >= LEAST_RUNS]
+
+
+def table(groups):
+    """A frame with a row for each task and method; `write_table` explains the columns."""
+    rows = []
+    for task, group in groups.items():
+        for method, runs in group.items():
+            finals = pd.Series([final_return(run) for run in runs], dtype=float)
+            row = {
+                'task': task, 'method': method, 'seeds': len(runs),
+                'unfinished': sum(not run.finished for run in runs),
+                'steps_reached': min(run.reached for run in runs),
+                'steps_asked': max(run.config.steps for run in runs),
+                'final_return': finals.mean(), 'final_return_std': finals.std()}
+            found = evaluations(runs, 'ratio', 'ratio')
+            for ratio, values in found.iterrows():
+                row[f'eval_{ratio:g}'] = values['mean']
+                row[f'eval_{ratio:g}_std'] = values['deviation']
+                if found['mean'].get(0.0, 0) > 0:
+                    row[f'eval_{ratio:g}_kept'] = values['mean'] / found['mean'][0.0]
+            rows.append(row)
+    frame = pd.DataFrame(rows)
+    # A group without a ratio must not push its columns to the end.
+    ratios = sorted({float(name.split('_')[1]) for name in frame if name.startswith('eval_')})
+    names = [name for name in frame if not name.startswith('eval_')]
+    names += [f'eval_{ratio:g}{end}' for ratio in ratios for end in ('', '_std', '_kept')]
+    return frame.reindex(columns=names)
+
+
+def write_table(frame, outdir):
+    """table.csv with all digits, and table.md with a legend of the columns."""
+    frame.to_csv(os.path.join(outdir, 'table.csv'), index=False)
+    lines = ['| ' + ' | '.join(frame.columns) + ' |', '|' + ' --- |' * len(frame.columns)]
+    for row in frame.itertuples(index=False):
+        cells = []
+        for name, value in zip(frame.columns, row):
+            if isinstance(value, float):
+                value = '' if math.isnan(value) else format(
+                    value, '.2f' if name.endswith('kept') else '.1f')
+            cells.append(str(value))
+        lines.append('| ' + ' | '.join(cells) + ' |')
+    lines += ['', textwrap.fill(
+        'steps_reached: of the shortest run. final_return: mean of the last 10 % of the training '
+        'episodes of each seed, then over seeds; _std: standard deviation over seeds. '
+        'eval_<ratio>: return at that missing ratio, mean over seeds of the mean over episodes; '
+        '_std: standard deviation over all episodes of all seeds; _kept: fraction of the mean '
+        'at ratio 0.', 98)]
+    with open(os.path.join(outdir, 'table.md'), 'w', encoding='utf-8') as file:
+        file.write('\n'.join(lines) + '\n')
