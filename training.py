@@ -139,6 +139,7 @@ class Run:
             if self.step < config.prefill:
                 self.collect_random(config.prefill)
             self.train_until_due()
+            self.save()
             while self.step < config.steps:
                 self.collect(min(self.step + config.train_every, config.steps))
                 self.train_until_due()
