@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := logdir/demo
 
-.PHONY: demo test lint bench results clean
+.PHONY: demo test lint bench clean
 
 .venv/installed: requirements.txt requirements-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -110,12 +110,6 @@ class Driver:
         """Steps that the last `step` took: environments that were reset took none."""
         return self.action_repeat * int(np.sum(~self.is_first))
 
-    def pending(self):
-        """Steps in unfinished episodes."""
-        return self.action_repeat * sum(
-            len(entries) - 1 for entries, ended in zip(self.entries, self.ended)
-            if not ended) if self.begun else 0
-
 
 class AgentPolicy:
     """The agent as a policy for a `Driver`, with the state that it carries from step to step."""

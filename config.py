@@ -81,8 +81,8 @@ class Config:
     steps: int = option(int(2e6), 'Steps in all, prefill included.', low=1)
     precision: str = option(
         'auto', 'Type of the products of the networks; weights, distributions and losses are '
-        'always float32. auto: bfloat16 where the processor has the instructions, float32 '
-        'elsewhere.', choices=('auto', 'float32', 'bfloat16', 'float16'))
+        'always float32. auto: bfloat16 on a GPU or a processor with its instructions, '
+        'float32 elsewhere.', choices=('auto', 'float32', 'bfloat16', 'float16'))
     xla: bool = option(False, 'Compile the updates with XLA. Slower on a CPU.')
     dry_run: bool = option(
         False, 'Build everything, print sensors, sizes and estimates, and stop.')
@@ -158,7 +158,7 @@ class Config:
         False, 'Learn when episodes end, and discount imagination by it.', model=True)
     probe_frames: int = option(
         32, 'Frames an update on which the decoders that only draw pictures are trained; '
-        '0: no such decoders.', low=0, own=True)
+        '0: no such decoders.', low=0, model=True, own=True)
 
     # --- Behaviour ---
     horizon: int = option(15, 'Imagined decisions.', low=2)
@@ -267,13 +267,13 @@ def _parse(field, text):
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser that answers a mistake with one line and the nearest real flag."""
+    """An argument parser whose mistakes are `UserError`s."""
 
     def error(self, message):
         raise UserError(message)
 
 
-def from_command_line(method, own=(), arguments=None, usage='', **defaults):
+def from_command_line(method, own=(), arguments=None, **defaults):
     """The configuration that a command line asks for.
 
     method: name of the script, for messages. own: the method's own options.
@@ -285,7 +285,7 @@ def from_command_line(method, own=(), arguments=None, usage='', **defaults):
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's greetings: off
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        config = parse(method, own, arguments, usage, **defaults)
+        config = parse(method, own, arguments, **defaults)
         path = os.path.join(config.logdir, 'config.json')
         if config.logdir and os.path.exists(path):
             check_resume(config, method, path)
@@ -300,11 +300,11 @@ def fail(error):
     raise SystemExit(2)
 
 
-def parse(method, own, arguments, usage='', **defaults):
+def parse(method, own, arguments, **defaults):
     """As `from_command_line`, but a mistake is a `UserError`."""
     parser = _Parser(
-        prog=f'{method}.py', allow_abbrev=False, description=usage,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog=f'{method}.py', allow_abbrev=False,
+        usage='%(prog)s --logdir FOLDER [--option value ...]')
     flags = {}
     for section, fields in sections().items():
         group = parser.add_argument_group(section)
@@ -312,7 +312,8 @@ def parse(method, own, arguments, usage='', **defaults):
             if field.metadata['own'] and field.name not in own:
                 continue
             default = defaults.get(field.name, field.default)
-            text = f'{field.metadata["help"]} [{default}]'.replace('%', '%%')
+            shown = '' if default == '' else f' [{default}]'
+            text = (field.metadata['help'] + shown).replace('%', '%%')
             choices = field.metadata['choices']
             shape = '{' + ','.join(choices) + '}' if choices else getattr(
                 field.type, '__name__', 'float').upper()
@@ -344,19 +345,21 @@ def parse(method, own, arguments, usage='', **defaults):
     values = {name: value for name, value in values.items() if name in flags}
     config = Config(**values)
     if config.test or config.inspect:
-        config = dataclasses.replace(judged(config, method), **chosen)
+        path = judged(config)
+        check_resume(config, method, path, model=False)
+        config = dataclasses.replace(load(path)[0], **chosen)
+        check_resume(config, method, path)
     check(config)
     return config
 
 
-def judged(config, method):
-    """The configuration of the run in `config.logdir`, which is to be judged."""
+def judged(config):
+    """The path of the configuration of the run in `config.logdir`, which is to be judged."""
     path = os.path.join(config.logdir, 'config.json')
     if not config.logdir or not os.path.exists(path):
         raise UserError(
             f'no run in {config.logdir!r} (no config.json); name a trained run by --logdir')
-    check_resume(config, method, path, model=False)
-    return load(path)[0]
+    return path
 
 
 def test_ratios(config):

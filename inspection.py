@@ -94,7 +94,7 @@ def inspect(method, representation, config, description):
 
 
 def as_seen(episode, sensors, factor=3):
-    """uint8 frames [T, height, width, 3]: picture sensors side by side, framed in red where
+    """uint8 frames [T, height, width, 3]: picture sensors side by side, framed in orange where
     missing, and a bar for each value of the vector sensors, on a logarithmic scale."""
     panels, height = [], 64 * factor
     for sensor in sensors:

@@ -26,7 +26,7 @@ import gymnasium
 import gymnasium.vector.async_vector_env
 import numpy as np
 
-from config import SENSORS, UserError, flag, ratios
+from config import SENSORS, UserError, flag, ratios, resolve
 
 SIZE = 64  # pixels, height and width of the pictures
 FOREGROUND = 100  # a pixel whose red value is above this belongs to the body
@@ -355,7 +355,8 @@ def make(config, split, seed):
 
 def _videos(config, split):
     import natural
-    return natural.load(dict(train=config.natural_train, valid=config.natural_valid)[split])
+    path = {'train': config.natural_train, 'valid': config.natural_valid}[split]
+    return natural.load(resolve(path))
 
 
 @dataclasses.dataclass(frozen=True)
