@@ -462,8 +462,8 @@ class Agent(tf.Module):
         observation also holds is_first [N] (bool): rows where an episode begins, whose state
         is reset. exploring: True acts by a sample with noise, False by the mode.
         """
-        keep = 1 - tf.cast(observation['is_first'], tf.float32)[:, None]
-        state = {key: value * keep for key, value in state.items()}
+        first = observation['is_first'][:, None]
+        state = {key: tf.where(first, 0.0, value) for key, value in state.items()}
         action = state.pop('action')
         noise = self.random.normal([action.shape[0], self.config.stoch])
         with self.precision.float32():

@@ -46,6 +46,18 @@ class Precision:
             self.compute = before
 
 
+def add_bias(x, bias):
+    """x [..., units] + bias [units], whose gradient is a sum over all rows.
+
+    Not tf.nn.bias_add: on a processor its gradient adds bfloat16 numbers one by one, and stops
+    at 256 where a sum of ones should reach thousands. A plain sum's gradient is accumulated in
+    float32, except for float16, which is therefore widened first.
+    """
+    if x.dtype == tf.float16:
+        return tf.cast(tf.cast(x, tf.float32) + tf.cast(bias, tf.float32), tf.float16)
+    return x + bias
+
+
 class Dense(tf.Module):
     """[..., inputs] -> [..., units] in the compute type: activation(x kernel + bias)."""
 
@@ -72,9 +84,8 @@ class Dense(tf.Module):
             x = tf.cast(x, compute)
             x = tf.reshape(x, [-1, x.shape[-1]]) if len(leading) != 1 else x
             x = tf.matmul(x, kernel)
-            # bias_add, not a plain sum, and no reshape before the activation: TensorFlow then
-            # fuses the three into one operation.
-            x = tf.nn.bias_add(x, offset) if bias else x
+            # No reshape before the activation: TensorFlow fuses the three into one operation.
+            x = add_bias(x, offset) if bias else x
             x = function(x) if function else x
             return tf.reshape(x, [*leading, x.shape[-1]]) if len(leading) != 1 else x
         return layer
@@ -127,12 +138,12 @@ class PictureEncoder(tf.Module):
             if layer == 0:
                 # The first layer takes the scaling of its input into its weights, exactly, as
                 # nothing is padded: k * (s x + o) = (s k) * x + o sum(k). So raw bytes are
-                # read as they are, and depth keeps its digits in half precision, where
-                # 3 m / 200 - 0.5 would be rounded to the nearest 0.4 m.
+                # read as they are, and in half precision depth is rounded in proportion to
+                # itself, where 3 m / 200 - 0.5 would be rounded to the nearest 0.4 m.
                 bias = bias + row.offset * tf.reduce_sum(kernel, [0, 1, 2])
                 kernel = kernel * row.scale
             x = tf.nn.conv2d(x, tf.cast(kernel, compute), 2, 'VALID')
-            x = tf.nn.relu(tf.nn.bias_add(x, tf.cast(bias, compute)))
+            x = tf.nn.relu(add_bias(x, tf.cast(bias, compute)))
         return tf.reshape(x, [*raw.shape[:-3], math.prod(x.shape[1:])])
 
 
@@ -183,7 +194,7 @@ class PictureDecoder(tf.Module):
             else:
                 x = tf.nn.conv2d_transpose(
                     x, kernel, [tf.shape(x)[0], size, size, kernel.shape[2]], 2, 'VALID')
-            x = tf.nn.bias_add(x, bias)
+            x = add_bias(x, bias)
             x = x if size == self.sizes[-1] else tf.nn.relu(x)
         return tf.reshape(tf.cast(x, tf.float32), [*leading, *self.shape])
 

@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+import tf_keras
 
 from config import UserError
 
@@ -426,9 +427,9 @@ class Checkpoints:
 
 
 def seed_everything(seed):
-    """Seed TensorFlow's and numpy's global generators."""
-    tf.random.set_seed(seed)
-    np.random.seed(seed)
+    """Seed the global generators of TensorFlow, numpy and Python, which Keras's initialisers
+    draw their seeds from."""
+    tf_keras.utils.set_random_seed(seed)
 
 
 def compute_type(precision):

@@ -301,7 +301,6 @@ def test_number_is_accepted_to_the_ends_of_its_range_and_no_further(name):
                 parse(*context, f'--{name}={beyond!r}')
 
 
-@pytest.mark.xfail(strict=True, reason='the numpy generator of the suite takes less than 2**32')
 def test_seed_that_the_environments_refuse_is_refused():
     with pytest.raises(UserError):
         parse('--seed', str(2 ** 32))
