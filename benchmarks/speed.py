@@ -1,0 +1,421 @@
+"""Measures on the machine at hand how fast the agents act, learn and start, and what they hold.
+
+    python benchmarks/speed.py --method all --task dmc_walker_walk --preset paper
+
+prints a table; `--json FILE` (or -) writes the same as one JSON object. Other options of the
+training scripts, as --precision, --sensors or --batch, are passed on. With the paper's numbers on
+two cores, memory and cycle take many minutes a method; --parts environment,action,update,start
+leaves them out. Each part runs in a fresh process, so that memory and start-up are true:
+
+    environment  decisions a second of random actions, in wrappers.vector as in a run, a reset
+                 counted as one. Ceiling: rendering and physics one after the other, in as many
+                 processes as there are cores
+    action       latency of the exploring policy on replayed observations of one environment
+    update       seconds of one update on replayed sequences, waiting for them included. Ceiling:
+                 its products, each at the rate of a large matrix product of the same type
+    start        from the start of the process to the end of the first update, on an existing
+                 replay: prefill and the start of the environments that collect are left out
+    memory       resident memory of a process that acts and learns, and how it grows
+    cycle        one round of training.py's loop: collect and update; evaluation is left out
+"""
+
+import argparse
+import ast
+import dataclasses
+import importlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+import config as configuration  # noqa: E402
+import wrappers  # noqa: E402
+from config import UserError, flag  # noqa: E402
+
+METHODS = ('mummi', 'cvrl', 'dreamer')
+PARTS = ('environment', 'action', 'update', 'start', 'memory', 'cycle')
+NUMBERS = {
+    'repeats': (5, 'repetitions, of which the median is shown'),
+    'envs': (4, 'environments of the parallel measurement'),
+    'actions': (2000, 'actions over which memory may grow'),
+    'updates': (50, 'updates over which memory may grow')}
+EPISODES = 4  # of random actions: the replay that everything learns from
+WARM_UP = 3  # updates, and tens of actions, before anything is timed
+WINDOW = 1.0  # seconds for which the environments are counted, at each repeat
+PRODUCT = 2048  # rows and columns of the matrices whose product is the machine's ceiling
+
+
+def options(arguments):
+    """(the benchmark's own options, the words that are left for `Config`)."""
+    parser = argparse.ArgumentParser(
+        prog='speed.py', allow_abbrev=False, description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = configuration.fail
+    parser.add_argument('--method', default='all', choices=(*METHODS, 'all'))
+    parser.add_argument('--parts', default=','.join(PARTS), help='[%(default)s]')
+    parser.add_argument('--json', default='', metavar='FILE', help='- for the standard output')
+    for name, (default, text) in NUMBERS.items():
+        parser.add_argument(
+            f'--{name}', type=int, default=default, metavar='INT', help=f'{text} [{default}]')
+    for name in ('part', 'folder'):  # of the processes that measure
+        parser.add_argument(f'--{name}', type=pathlib.Path, help=argparse.SUPPRESS)
+    chosen, words = parser.parse_known_args(arguments)
+    if min(getattr(chosen, name) for name in NUMBERS) < 1:
+        raise UserError(f'--{", --".join(NUMBERS)} take a whole number from 1')
+    if set(chosen.parts.split(',')) - set(PARTS):
+        raise UserError(f'--parts takes some of {",".join(PARTS)}, not {chosen.parts!r}')
+    if not pathlib.Path(chosen.json).parent.is_dir():
+        raise UserError(f'no folder for --json {chosen.json}')
+    return chosen, words
+
+
+def in_script(method, function):
+    """The call of `function` in the script of `method`, read and not run: there alone stand the
+    method's own options, its defaults and its representation."""
+    tree = ast.parse((ROOT / f'{method}.py').read_text(encoding='utf-8'))
+    return next(node for node in ast.walk(tree) if isinstance(node, ast.Call)
+                and ast.unparse(node.func) == function)
+
+
+def settings(method, words, folder):
+    """The configuration that the script would make of `words`."""
+    given = in_script(method, 'config.from_command_line').keywords
+    return configuration.parse(
+        method, arguments=[*words, '--logdir', str(folder)],
+        **({'own': ()} | {item.arg: ast.literal_eval(item.value) for item in given}))
+
+
+def representation(method):
+    name = ast.unparse(in_script(method, 'training.main').args[1])
+    return getattr(importlib.import_module(method), name)
+
+
+# --- Parts: each in a process of its own; rows of (figure, value, unit[, share of ceiling]) ---
+
+
+def environment(config, chosen):
+    # This process has no TensorFlow, beside which it could not render.
+    random, rows, repeats = np.random.default_rng(config.seed), [], chosen.repeats
+    env = wrappers.ControlSuite(
+        config.task, config.sensors, config.action_repeat, config.time_limit, config.render)
+    pictures, env._pictures = env._pictures, []  # what is left is physics, touch and reward
+
+    def physics():
+        *_, terminated, truncated, _ = env.step(random.uniform(-1, 1, env.action_space.shape))
+        if terminated or truncated:
+            env.reset()
+
+    env.reset()
+    alone = {'physics alone, best': rate(physics, repeats, max)}
+    env._pictures = pictures
+    if pictures:
+        alone['rendering alone, best'] = rate(env._observe, repeats, max)
+    env.close()
+    ceiling = 1 / sum(1 / value for value in alone.values())
+    description = wrappers.describe(config)
+    for count in dict.fromkeys((1, chosen.envs)):
+        vector = wrappers.vector(config, 'train', count, description, config.seed)
+        vector.reset()
+        actions = random.uniform(-1, 1, (100, *vector.action_space.shape)).astype(np.float32)
+        value = count * rate(lambda v=vector, a=actions: v.step(random.choice(a)), repeats)
+        vector.close(terminate=True)
+        share = value / ceiling / min(count, len(os.sched_getaffinity(0)))
+        rows.append((f'environments: {count}', value, 'decisions/s', share))
+    return rows + [(name, value, 'decisions/s') for name, value in alone.items()]
+
+
+def rate(function, repeats, choose=np.median):
+    """Calls of `function` a second, by `choose` of several windows."""
+    function()
+    rates = []
+    for _ in range(repeats):
+        begun, done, passed = time.perf_counter(), 0, 0
+        while passed < WINDOW:
+            function()
+            done, passed = done + 1, time.perf_counter() - begun
+        rates.append(done / passed)
+    return choose(rates)
+
+
+def open_run(config, chosen):
+    """A run of training.py, without its progress bar."""
+    import tqdm
+
+    import training
+    run = training.Run(
+        chosen.method, representation(chosen.method), config, wrappers.describe(config))
+    run.bar = tqdm.tqdm(disable=True)
+    return run
+
+
+def prepare(config, chosen):
+    """Collects the replay; returns what else the head of the table says."""
+    with open_run(dataclasses.replace(config, envs=1), chosen) as run:
+        run.collect_random(EPISODES * config.time_limit)
+        return {'products': run.agent.compute.name, 'sensors': ', '.join(run.sensors),
+                'replay': f'{run.step} steps'}
+
+
+class Learner:
+    """The agent of a method with the prepared replay: acts and learns as a run does."""
+
+    def __init__(self, config, chosen, description):
+        import acting
+        import tools
+        self.config, self.sensors = config, description.sensors
+        self.agent = acting.build(representation(chosen.method), config, description)
+        self.replay = tools.Replay(
+            chosen.folder / 'episodes', config.action_repeat, config.replay_memory)
+        self.policy = acting.AgentPolicy(self.agent, 1, exploring=True)
+
+    def act(self, count):
+        """Milliseconds of each of `count` actions on replayed observations."""
+        episode, times = self.replay.episodes[-1], []
+        entries = episode.read(0, episode.entries)
+        keys = [key for sensor in self.sensors for key in (sensor, flag(sensor))]
+        for number in range(count):
+            at = number % episode.entries
+            observation = {key: entries[key][at:at + 1] for key in keys}
+            begun = time.perf_counter()
+            self.policy(observation, np.array([at == 0]))
+            times.append(1000 * (time.perf_counter() - begun))
+        return times
+
+    def batches(self, count):
+        config, first = self.config, int(self.agent.updates)
+        return self.replay.batches(
+            config.batch, config.length, [[config.seed, first + n] for n in range(count)])
+
+    def learn(self, count):
+        """Seconds of each of `count` updates."""
+        moments = [time.perf_counter()]
+        for batch in self.batches(count):
+            float(self.agent.train(batch)['model_loss'])  # waits for the result
+            moments.append(time.perf_counter())
+        return np.diff(moments)
+
+
+def action(config, chosen):
+    learner = Learner(config, chosen, wrappers.describe(config))
+    learner.act(10 * WARM_UP)
+    times = learner.act(50 * chosen.repeats)
+    return [('one action, median', np.median(times), 'ms'),
+            ('one action, 95 % are below', np.percentile(times, 95), 'ms')]
+
+
+def update(config, chosen):
+    learner = Learner(config, chosen, wrappers.describe(config))
+    kinds = dict.fromkeys(['float32', 'bfloat16', learner.agent.compute.name])
+    before = [product_rate(kind, chosen.repeats) for kind in kinds]
+    learner.learn(WARM_UP)
+    seconds, batch = np.median(learner.learn(chosen.repeats)), next(learner.batches(1))
+    # Before and after, as neighbours come and go: the better is the ceiling.
+    ceilings = {kind: max(rate, product_rate(kind, chosen.repeats))
+                for kind, rate in zip(kinds, before)}
+    # MuMMI compares the N steps at which a sensor is present, and its work goes with N squared:
+    # the root of the mean square over the sensors makes the sum right for this batch.
+    present = np.sqrt(np.mean([
+        float(np.sum(batch[flag(s)])) ** 2 for s in learner.sensors]))
+    work, guessed = products(learner.agent.train.get_concrete_function(batch).graph, present)
+    share = sum(value / ceilings[kind] for kind, value in work.items()) / seconds
+    return [
+        ('one update', seconds, 's', share),
+        ('rate of its products', sum(work.values()) / seconds, 'GFLOP/s', share),
+        *((f'products in {kind}', value, 'GFLOP') for kind, value in work.items()),
+        *([('present steps', present, f'mean; in {guessed} products')] if guessed else []),
+        *((f'ceiling in {kind}', value, 'GFLOP/s') for kind, value in ceilings.items())]
+
+
+def product_rate(kind, repeats):
+    """GFLOP/s of a large matrix product of type `kind`, the best of several."""
+    import tensorflow as tf
+    left, right = (tf.cast(tf.random.normal([PRODUCT, PRODUCT]), kind) for _ in range(2))
+    times = []
+    for _ in range(2 + repeats):
+        begun = time.perf_counter()
+        tf.matmul(left, right)[0, 0].numpy()
+        times.append(time.perf_counter() - begun)
+    return 2e-9 * PRODUCT ** 3 / min(times)
+
+
+def products(graph, unknown):
+    """(type -> GFLOP of the matrix products and convolutions that the results of a function's
+    graph need; how many of them have a size that is known only in the run: `unknown` is taken).
+
+    A multiplication and an addition count as two. As written, before TensorFlow simplifies;
+    products within branches and loops, of which an update has none, are not seen.
+    """
+    reached, ahead = set(), [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
+    while ahead:
+        operation = ahead.pop()
+        if operation not in reached:
+            reached.add(operation)
+            ahead += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+    work, guessed = {}, 0
+    for operation in reached:
+        kind, ins, out = operation.type, operation.inputs, operation.outputs
+        if kind == 'MatMul':
+            inner = 0 if operation.get_attr('transpose_a') else 1
+            sizes = [*out[0].shape, ins[0].shape[inner]]
+        # Each value on a convolution's far side meets height x width x channels of a kernel.
+        elif kind == 'Conv2D':
+            sizes = [*out[0].shape, *ins[1].shape[:3]]
+        elif kind == 'Conv2DBackpropInput':
+            sizes = [*ins[2].shape, *ins[1].shape[:3]]
+        elif kind == 'Conv2DBackpropFilter':
+            sizes = [*ins[2].shape, *out[0].shape[:3]]
+        else:
+            continue
+        guessed += None in sizes
+        sizes = [float(unknown if size is None else size) for size in sizes]
+        name = out[0].dtype.name
+        work[name] = work.get(name, 0) + 2e-9 * np.prod(sizes)
+    return work, guessed
+
+
+def start(config, chosen):
+    ticks = pathlib.Path('/proc/self/stat').read_text().rpartition(')')[2].split()[19]
+    moments, rows = [int(ticks) / os.sysconf('SC_CLK_TCK')], []
+
+    def passed(name):
+        moments.append(time.clock_gettime(time.CLOCK_BOOTTIME))
+        rows.append((f'start, {name}', moments[-1] - moments[-2], 's'))
+
+    passed('interpreter')
+    representation(chosen.method)
+    passed('imports')
+    description = wrappers.describe(config)
+    passed('environment described')
+    learner = Learner(config, chosen, description)
+    batch = next(learner.batches(1))
+    passed('agent, replay, first batch')
+    learner.agent.train.get_concrete_function(batch)
+    passed('update traced')
+    float(learner.agent.train(batch)['model_loss'])
+    passed('update run')
+    return [('first update finished after', moments[-1] - moments[0], 's'), *rows]
+
+
+def memory(config, chosen):
+    learner = Learner(config, chosen, wrappers.describe(config))
+
+    def resident():
+        pages = pathlib.Path('/proc/self/statm').read_text().split()[1]
+        return int(pages) * resource.getpagesize() / 1e6
+
+    learner.learn(WARM_UP)
+    learner.act(10 * WARM_UP)
+    moments = [resident()]
+    for advance, count in (learner.act, chosen.actions), (learner.learn, chosen.updates):
+        advance(count)
+        moments.append(resident())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return [('peak memory', peak, 'MB'), ('memory after warm-up', moments[0], 'MB'),
+            ('growth by acting', moments[1] - moments[0], f'MB in {chosen.actions} actions'),
+            ('growth by learning', moments[2] - moments[1], f'MB in {chosen.updates} updates')]
+
+
+def cycle(config, chosen):
+    import tools
+    folder = chosen.folder / f'cycle-{chosen.method}'
+    shutil.copytree(chosen.folder / 'episodes', folder / 'episodes')
+    steps = tools.Replay(folder / 'episodes', config.action_repeat).steps
+    config = dataclasses.replace(  # as if that were the prefill of a run that is resumed
+        config, logdir=str(folder), envs=1, prefill=steps, pretrain=WARM_UP)
+    with open_run(config, chosen) as run:
+        run.collect(run.step + 1)  # warm-up: policy and update are traced
+        run.train_until_due()
+        moments = [(time.perf_counter(), run.step, int(run.agent.updates))]
+        for advance in lambda: run.collect(run.step + config.train_every), run.train_until_due:
+            advance()
+            moments.append((time.perf_counter(), run.step, int(run.agent.updates)))
+    collect, learn = np.diff(moments, axis=0)
+    return [('one cycle', collect[0] + learn[0], 's'),
+            ('cycle, collect', collect[0], f's for {collect[1]:.0f} steps'),
+            ('cycle, update', learn[0], f's for {learn[2]:.0f} updates')]
+
+
+# --- The whole ---------------------------------------------------------------------------
+
+
+def fresh(part, method, chosen, words):
+    """What the function `part` returns in a fresh process."""
+    own = [f'--{name}={getattr(chosen, name)}' for name in (*NUMBERS, 'folder')]
+    result = subprocess.run(
+        [sys.executable, __file__, f'--part={part}', f'--method={method}', *own, *words],
+        capture_output=True, text=True)
+    if result.returncode == 2 and 'error: ' in result.stderr:
+        raise UserError(result.stderr.strip().rpartition('error: ')[2])
+    if result.returncode:
+        raise RuntimeError(f'{part}, {method}: exit code {result.returncode}\n{result.stderr}')
+    return json.loads(result.stdout.splitlines()[-1])  # a run says things above it
+
+
+def measure(chosen, words, say):
+    """{'machine': ..., 'results': group -> figure -> value, unit and share of the ceiling}; each
+    line is said when it is known."""
+    methods = METHODS if chosen.method == 'all' else [chosen.method]
+    for method in reversed(methods):  # a mistake is answered before anything is measured
+        config = settings(method, words, chosen.folder)
+    names = re.findall('model name.*: (.*)', pathlib.Path('/proc/cpuinfo').read_text())
+    machine = {
+        'processor': (*names, 'unknown processor')[0], 'cores': len(os.sched_getaffinity(0)),
+        'load': [round(load, 2) for load in os.getloadavg()], 'task': config.task,
+        'tensorflow': importlib.metadata.version('tensorflow'), 'preset': config.preset,
+        'options': ' '.join(words)}
+    machine |= fresh('prepare', methods[0], chosen, words)
+    for name, value in machine.items():
+        say(f'{name:<34}{value}')
+    results = {}
+    for part in (part for part in PARTS if part in chosen.parts.split(',')):
+        for method in methods[:1] if part == 'environment' else methods:
+            group = part if part == 'environment' else method
+            title = part if group == part else f'{method}, {part}'
+            say(f'\n{title:<34}{"value":>10}  {"unit":<26}{"of the ceiling":>14}')
+            repeats = chosen.repeats if part == 'start' else 1
+            for rows in zip(*(fresh(part, method, chosen, words) for _ in range(repeats))):
+                figure, _, unit, share = (*rows[0], None)[:4]
+                value = float(np.median([row[1] for row in rows]))
+                results.setdefault(group, {})[figure] = {
+                    'value': value, 'unit': unit, 'share': share}
+                number = f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
+                share = '' if share is None else f'{share:.1%}'
+                say(f'{figure:<34}{number:>10}  {unit:<26}{share:>14}'.rstrip())
+    return {'machine': machine, 'results': results}
+
+
+def main():
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow's greetings: off
+    try:
+        chosen, words = options(sys.argv[1:])
+        if chosen.part:
+            config = settings(chosen.method, words, chosen.folder)
+            return print(json.dumps(globals()[chosen.part.name](config, chosen)))
+        with tempfile.TemporaryDirectory(prefix='speed-') as chosen.folder:
+            output = sys.stderr if chosen.json == '-' else sys.stdout
+            report = measure(chosen, words, lambda text: print(text, file=output, flush=True))
+    except UserError as error:
+        configuration.fail(error)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    text = json.dumps(report, indent=2)
+    if chosen.json == '-':
+        print(text)
+    elif chosen.json:
+        pathlib.Path(chosen.json).write_text(text + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()
