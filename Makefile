@@ -8,7 +8,8 @@ DEMO := logdir/demo
 
 .venv/installed: requirements.txt requirements-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@echo 'installing the pinned packages to .venv (2.8 GB, a minute or two)'
+	$(BIN)/pip install --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
 demo: .venv/installed

@@ -105,7 +105,8 @@ def test_help_names_each_option_once_in_its_section_with_help_and_default(method
     assert found == wanted
     for (name, _), text in zip(found, texts, strict=True):
         default = refines if name == 'refine_actions' else FIELDS[name].default
-        assert text.endswith(f' {FIELDS[name].metadata["help"]} [{default}]')
+        shown = '' if default == '' else f' [{default}]'
+        assert text.endswith(f' {FIELDS[name].metadata["help"]}{shown}')
 
 
 def test_sections_hold_every_field_once_in_order():
