@@ -77,7 +77,8 @@ class Config:
     preset: str = option(
         'paper', 'Set of values to start from: the published numbers, a two-core CPU, or a '
         'run of the whole pipeline in about a minute.', choices=('paper', 'cpu', 'debug'))
-    seed: int = option(0, 'Seed of weights, environments, replay and exploration.', low=0)
+    seed: int = option(
+        0, 'Seed of weights, environments, replay and exploration.', low=0, high=2 ** 32 - 1)
     steps: int = option(int(2e6), 'Steps in all, prefill included.', low=1)
     precision: str = option(
         'auto', 'Type of the products of the networks; weights, distributions and losses are '
@@ -216,6 +217,8 @@ def sections():
 
 
 def _number(text, kind):
+    if kind is int and text.strip('+-').isdigit():
+        return int(text)
     value = float(text)
     if kind is int:
         if value != int(value):
@@ -386,6 +389,8 @@ def check(config):
             f'--sensors takes all, or some of {",".join(SENSORS)}, not {config.sensors!r}')
     if not config.logdir and not config.dry_run:
         raise UserError('no folder for the run; type for example --logdir ./logdir/my_run')
+    if os.path.exists(config.logdir or '.') and not os.path.isdir(config.logdir or '.'):
+        raise UserError(f'--logdir {config.logdir} is a file; name a folder')
     for name in ('natural_train', 'natural_valid'):
         if config.natural and not os.path.exists(resolve(getattr(config, name))):
             raise UserError(
@@ -435,7 +440,7 @@ def check_resume(config, method, path, model=True):
     differs in what would change the model, as the task does; the fields are named."""
     try:
         before, method_before = load(path)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
             f'{path} is not a readable configuration; choose another --logdir') from None
     if method_before != method:

@@ -497,7 +497,10 @@ class Agent(tf.Module):
         def choose(state, step):
             if step == 0:
                 return action
-            return self.behaviour.policy(state.features()).sample(actor_noise[step])
+            # As in learning, no gradient through what the actor sees: the first action is moved
+            # for the later ones as they are.
+            return self.behaviour.policy(
+                tf.stop_gradient(state.features())).sample(actor_noise[step])
 
         features = self.world.imagine(latent, choose, prior_noise)
         returns, _, _ = self.behaviour.returns(self.world, features)

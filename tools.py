@@ -1,11 +1,13 @@
 """Small general pieces: optimiser, replay of episodes, logs, checkpoints, seeds, pictures."""
 
+import collections
 import concurrent.futures
 import csv
 import io
 import os
 import pathlib
 import re
+import shutil
 import zipfile
 
 import numpy as np
@@ -130,9 +132,10 @@ class Episode:
             lengths = {shape[0] for _, shape, _ in self.places.values()}
             if len(lengths) != 1:
                 raise ValueError('arrays differ in length')
-        except (OSError, zipfile.BadZipFile, KeyError, IndexError, ValueError, EOFError) as error:
+        except Exception as error:  # zipfile and numpy have many types for what damage can do
             raise ValueError(f'{path}: {error}') from error
         self.entries = lengths.pop()
+        self.keys = {key: (shape[1:], dtype) for key, (_, shape, dtype) in self.places.items()}
         self.bytes = os.path.getsize(path)
 
     def load(self):
@@ -140,7 +143,7 @@ class Episode:
         try:
             with np.load(self.path) as arrays:
                 self.memory = {key: arrays[key] for key in arrays}
-        except (OSError, zipfile.BadZipFile, ValueError, EOFError) as error:
+        except Exception as error:
             raise ValueError(f'{self.path}: {error}') from error
 
     def read(self, start, count):
@@ -160,9 +163,9 @@ class Episode:
 class Replay:
     """The episodes of a run: files in a folder, the newest of them in memory too.
 
-    A file is named <number>-<entries>.npz; steps are counted from the names, so what was
-    collected is known without reading it. An episode of T decisions has T + 1 entries, the
-    first from the reset.
+    A file is named <number>-<entries>.npz. What was collected is counted from the episodes, of
+    which only the heads are read. An episode of T decisions has T + 1 entries, the first from
+    the reset.
     """
 
     def __init__(self, folder, action_repeat, memory=2.0, report=print):
@@ -174,15 +177,23 @@ class Replay:
         self.number = 0
         for partial in self.folder.glob('*.partial'):
             partial.unlink()
-        names = sorted(p.name for p in self.folder.iterdir() if EPISODE.fullmatch(p.name))
-        for name in names:
-            self.number = int(EPISODE.fullmatch(name)[1]) + 1
+        for path in sorted(p for p in self.folder.iterdir() if EPISODE.fullmatch(p.name)):
+            self.number = int(EPISODE.fullmatch(path.name)[1]) + 1
             try:
-                episode = Episode(self.folder / name)
-                self._check_keys(episode)
-                self.episodes.append(episode)
+                self.episodes.append(Episode(path))
             except ValueError as error:
-                self._set_aside(self.folder / name, error)
+                self._set_aside(path, error)
+        if self.episodes:
+            # What most episodes hold is right: one foreign file does not decide.
+            kinds = collections.Counter(str(episode.keys) for episode in self.episodes)
+            kind = kinds.most_common(1)[0][0]
+            self.keys = next(e.keys for e in self.episodes if str(e.keys) == kind)
+        for episode in self.episodes.copy():
+            try:
+                self._check_keys(episode)
+            except ValueError as error:
+                self._set_aside(episode.path, error)
+                self.episodes.remove(episode)
         held = 0
         for episode in reversed(self.episodes.copy()):
             held += episode.bytes
@@ -195,9 +206,8 @@ class Replay:
                 self.episodes.remove(episode)
 
     def _check_keys(self, episode):
-        keys = {key: (shape[1:], dtype) for key, (_, shape, dtype) in episode.places.items()}
-        self.keys = self.keys or keys
-        if keys != self.keys:
+        self.keys = self.keys or episode.keys
+        if episode.keys != self.keys:
             raise ValueError(f'{episode.path}: its arrays are not those of the other episodes')
 
     def _set_aside(self, path, error):
@@ -394,9 +404,10 @@ class Checkpoints:
         """Write the state under `number`, which grows, and drop the oldest beyond `keep`."""
         # TensorFlow writes under temporary names and renames the index last.
         self.checkpoint.write(str(self.folder / f'state-{number:09d}'))
-        for path in self.paths()[:-self.keep]:
-            for part in self.folder.glob(path.name + '.*'):
-                part.unlink()
+        kept = {path.name for path in self.paths()[-self.keep:]}
+        for part in self.folder.glob('state-*'):
+            if part.name.split('.')[0] not in kept:  # older ones, and what a kill left half done
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
     def restore(self):
         """Restore the newest state that is whole; one that is damaged is named, and the one
@@ -421,7 +432,7 @@ class Checkpoints:
         """Restore the state at `path`, every value of it; UserError where that fails."""
         try:
             self.checkpoint.read(str(path)).assert_consumed()
-        except (tf.errors.OpError, ValueError, AssertionError, OSError) as error:
+        except Exception as error:  # TensorFlow has many types for what damage can do
             reason = str(error).split('\n')[0]
             raise UserError(f'damaged checkpoint {path} ({reason})') from None
 

@@ -858,7 +858,7 @@ def plain_imagined_return(agent, latent, action, noise):
     dynamics = world.dynamics.read()
     for step in range(agent.config.horizon):
         if step:
-            policy = agent.behaviour.policy(state.features())
+            policy = agent.behaviour.policy(tf.stop_gradient(state.features()))
             action = tf.tanh(policy.mean + policy.deviation * noise)
         state = dynamics.prior(
             dynamics.transition(state, action), tf.fill(state.mean.shape, noise))
