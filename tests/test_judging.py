@@ -1,0 +1,206 @@
+"""`--test` and `--inspect`: what they find, and that they leave the run as it was."""
+
+import hashlib
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import acting
+import config
+import evaluation
+import inspection
+
+ROOT = pathlib.Path(config.__file__).parent
+
+
+def script(*words):
+    return subprocess.run(
+        [sys.executable, 'mummi.py', *map(str, words)], cwd=ROOT, text=True,
+        capture_output=True, timeout=300)
+
+
+def contents(folder, left_out=()):
+    """Path -> digest of every file of a run but those named."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob('*') if path.is_file()
+        and path.relative_to(folder).parts[0] not in left_out}
+
+
+@pytest.fixture(scope='module')
+def judged(tmp_path_factory):
+    """(folder of a small run, its files before judging, tables and outputs of two tests, output of
+    an inspection)."""
+    folder = tmp_path_factory.mktemp('judged') / 'run'
+    result = script('--logdir', folder, '--preset', 'debug', '--steps', 300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    before, tables, outputs = contents(folder), [], []
+    for _ in range(2):
+        result = script(
+            '--logdir', folder, '--test', '--test_episodes', 3, '--test_ratios', '0,0.1')
+        assert result.returncode == 0, result.stderr[-2000:]
+        tables.append(pd.read_csv(folder / 'results.csv', keep_default_na=False))
+        outputs.append(result.stdout)
+    result = script('--logdir', folder, '--inspect')
+    assert result.returncode == 0, result.stderr[-2000:]
+    return folder, before, tables, outputs, result.stdout
+
+
+def test_same_seeds_give_the_same_numbers_and_replace_the_rows(judged):
+    _, _, (first, second), outputs, _ = judged
+    pd.testing.assert_frame_equal(first, second)
+    assert outputs[0].split('\n\n')[-1] == outputs[1].split('\n\n')[-1]
+
+
+def test_every_condition_has_every_episode(judged):
+    _, _, (table, _), _, _ = judged
+    groups = table.groupby(['condition', 'sensor', 'ratio']).size()
+    assert groups.to_dict() == {
+        ('ratio', '', 0.0): 3, ('ratio', '', 0.1): 3,
+        **{(condition, sensor, 1.0): 3 for condition in ('without', 'only')
+           for sensor in ('image', 'depth', 'touch')}}
+    assert (table.step == 300).all() and (table.length == 100).all()
+    assert table.groupby('episode').seed.nunique().eq(1).all() and table.seed.nunique() == 3
+    assert table['return'].nunique() > 10  # not one number again and again
+
+
+def test_what_is_gone_is_missing_at_every_entry_and_the_rest_at_none(judged):
+    _, _, (table, _), _, _ = judged
+    for _, row in table.iterrows():
+        for sensor in ('image', 'depth', 'touch'):
+            missing = row[f'missing_{sensor}']
+            if row.condition == 'ratio':
+                assert missing == 0 if row.ratio == 0 else 0 < missing < 1
+            else:
+                gone = (row.sensor == sensor) == (row.condition == 'without')
+                assert missing == float(gone)
+
+
+def test_judging_leaves_the_run_as_it_was(judged):
+    folder, before, _, _, _ = judged
+    assert contents(folder, {'results.csv', 'inspect'}) == before
+
+
+def test_inspection_writes_pictures_that_show_something(judged):
+    folder, _, _, _, output = judged
+    (inside,) = (folder / 'inspect').iterdir()
+    names = {path.name for path in inside.iterdir()}
+    assert names == {
+        'episode.gif', 'episode.png', 'heads.png', 'numbers.csv', 'trust.png',
+        *(f'open_loop_{s}.{end}' for s in ('image', 'depth') for end in ('gif', 'png'))}
+    assert str(inside) in output
+    for path in inside.glob('*.[gp][in][fg]'):
+        with Image.open(path) as picture:
+            assert np.asarray(picture.convert('RGB')).std() > 5, path
+    numbers = pd.read_csv(inside / 'numbers.csv', index_col='number')['value']
+    shares = numbers[['weight_image', 'weight_depth', 'weight_touch']]
+    assert 0 < shares.sum() <= 1
+    assert {'agree_image', 'find_image_depth', 'find_depth_image'} <= set(numbers.index)
+
+
+def test_without_a_checkpoint_nothing_is_judged(tmp_path):
+    for words in (['--logdir', tmp_path / 'none'], ['--logdir', tmp_path]):
+        result = script(*words, '--test')
+        assert result.returncode == 2
+        assert 'error: no run in' in result.stderr and 'Traceback' not in result.stderr
+    config.save(config.Config(logdir=str(tmp_path)), 'mummi', str(tmp_path / 'config.json'))
+    result = script('--logdir', tmp_path, '--test')
+    assert result.returncode == 2 and 'error: no checkpoint' in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['config.json']
+
+
+class Environments:
+    """Two environments that end after their row's number of decisions, and lose what they are
+    told to lose."""
+
+    num_envs = 2
+
+    class action_space:
+        shape = (2, 1)
+
+    def reset(self, seed, options):
+        self.gone, self.seeds, self.time = options['miss_ratio'] == 1, seed, np.zeros(2)
+        self.ended = np.zeros(2, bool)
+        return self.observation(), {}
+
+    def observation(self):
+        value = 0 if self.gone else 1 + self.time
+        return {
+            'touch': np.reshape(np.broadcast_to(value, 2), (2, 1)).astype(np.float32),
+            'touch_flag': np.full((2, 1), 1 - self.gone, np.float32)}
+
+    def step(self, action):
+        self.time = np.where(self.ended, 0, self.time + 1)
+        reward = np.where(self.ended, 0, np.array(self.seeds, float))
+        self.ended = self.time >= np.array([3, 5])
+        return self.observation(), reward, np.zeros(2, bool), self.ended, {}
+
+
+class Agent:
+    """Records what it is shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def initial(self, count):
+        return None
+
+    def policy(self, observation, state, exploring):
+        assert exploring is False
+        self.shown.append({key: value.numpy() for key, value in observation.items()})
+        return observation['touch'] * 0, state
+
+
+@pytest.mark.parametrize('gone', [0, 1])
+def test_a_sensor_that_is_gone_reaches_the_agent_as_zeros_with_flag_zero(gone):
+    agent = Agent()
+    driver = acting.Driver(Environments(), action_repeat=2)
+    list(acting.evaluate(agent, driver, [10, 20], {'miss_ratio': gone}))
+    for shown in agent.shown:
+        assert (shown['touch_flag'] == 1 - gone).all()
+        assert (shown['touch'] == 0).all() == bool(gone)
+
+
+def test_evaluation_gives_the_first_episode_of_each_seed_in_order():
+    driver = acting.Driver(Environments(), action_repeat=2)
+    episodes = list(acting.evaluate(Agent(), driver, [10, 20, 30], {'miss_ratio': 0}))
+    rows = [acting.summary(episode, ['touch'], 2) for episode in episodes]
+    assert rows == [
+        {'return': 30.0, 'length': 6, 'missing_touch': 0.0},
+        {'return': 100.0, 'length': 10, 'missing_touch': 0.0},
+        {'return': 90.0, 'length': 6, 'missing_touch': 0.0}]
+    assert episodes[0]['touch'][:, 0].tolist() == [1, 2, 3, 4]
+    assert episodes[0]['reward'].tolist() == [0, 10, 10, 10]
+
+
+def test_single_sensor_is_only_tested_by_ratios():
+    assert [t[0] for t in evaluation.conditions([0, 0.1], ['image'])] == ['ratio', 'ratio']
+
+
+def test_results_of_other_checkpoints_are_kept(tmp_path):
+    row = {'step': 1, 'condition': 'ratio', 'sensor': '', 'ratio': 0.0, 'episode': 0, 'seed': 7,
+           'return': 5.0, 'length': 10}
+    path = tmp_path / 'results.csv'
+    for changed in ({}, {'step': 2}, {'return': 6.0}):
+        evaluation.save(pd.DataFrame([row | changed]), path)
+    table = pd.read_csv(path)
+    assert table[['step', 'return']].values.tolist() == [[2, 5], [1, 6]]
+
+
+def test_missing_sensors_are_framed_in_the_episode_as_seen():
+    episode = {
+        'image': np.full((2, 64, 64, 3), 100, np.uint8),
+        'image_flag': np.array([[1], [0]], np.float32),
+        'touch': np.array([[0, 9], [9, 0]], np.float32),
+        'touch_flag': np.ones((2, 1), np.float32)}
+    frames = inspection.as_seen(episode, ['image', 'touch'], factor=2)
+    assert frames.dtype == np.uint8 and frames.shape[:2] == (2, 128)
+    assert frames[0, 0, 0].tolist() == [100, 100, 100]
+    assert frames[1, 0, 0].tolist() == [213, 94, 0]
+    green = (frames == (0, 158, 115)).all(-1).sum(1)  # the height of the bars, by column
+    assert green[0].argmax() > green[1].argmax()
