@@ -85,7 +85,8 @@ def inspect(method, representation, config, description):
     numbers |= {k: v for k, v in summary(episode, sensors, config.action_repeat).items()
                 if k.startswith('missing_')}
     numbers |= {key: float(value) for key, value in inside['metrics'].items()}
-    numbers |= {f'open_loop_error_{s}': float(e.mean()) for s, e in errors.items()}
+    numbers |= {f'open_loop_error_{s}': float(np.nanmean(e)) for s, e in errors.items()
+                if np.isfinite(e).any()}
     if not inside['metrics']:
         numbers['agreement'] = '-'
     pd.Series(numbers, name='value').to_csv(
@@ -145,7 +146,9 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
         (folder / f'open_loop_{sensor}.gif').write_bytes(tools.gif(video, 10))
         truth = np.asarray(batch[sensor][0], np.float32)
         guess = pictures.unscaled(sensor, predictions[sensor][0])
-        errors[sensor] = np.abs(truth - guess).mean((1, 2, 3))
+        # Where the sensor was missing there is no truth to compare with.
+        missing = batch[flag(sensor)][0, :, 0] == 0
+        errors[sensor] = np.where(missing, np.nan, np.abs(truth - guess).mean((1, 2, 3)))
         chosen = np.unique(np.linspace(0, len(video) - 1, columns).astype(int))
         figure, axes = pyplot.subplots(
             4, len(chosen), figsize=(1.25 * len(chosen), 5.6), layout='constrained',
@@ -166,11 +169,11 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
             axis.remove()
         axis = figure.add_subplot(grid[3, :])
         axis.plot(times, errors[sensor], color=COLOURS[0])
-        missing = batch[flag(sensor)][0, :, 0] == 0
         shade(axis, times, missing, '0.85')
         axis.axvline(times[min(OBSERVED, len(times) - 1)], color='0.4', linestyle='--')
+        axis.set_xlim(times[0], times[-1])
         axis.set_xlabel('environment steps (dashed: from here on without looking; shaded: the '
-                        'sensor was missing, black is the truth)', fontsize=8)
+                        'sensor was missing, there is no truth)', fontsize=8)
         axis.set_ylabel(f'mean error\n({SENSORS[sensor].unit})', fontsize=8)
         axis.set_ylim(bottom=0)
         figure.suptitle(f'{title}: {sensor}, open loop', fontsize=10)
