@@ -7,6 +7,7 @@ import tensorflow as tf
 from helpers import METHODS, SHAPES, close, normals
 
 import config
+import networks
 from config import flag
 from models import Agent
 
@@ -371,3 +372,26 @@ def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
     for key, value in last.items():
         if method != 'dreamer' and key in ('image_loss', 'depth_loss', 'contrast_loss'):
             assert value < 0.1 < 1 < history[0][key]
+
+
+def test_agreement_numbers_equal_plain_loops_over_the_flagged_rows():
+    random = np.random.default_rng(3)
+    left = random.normal(size=(9, 4)).astype(np.float32)
+    right = (left + 0.8 * random.normal(size=(9, 4))).astype(np.float32)
+    right[[2, 3]] = right[[3, 2]]  # not found by two rows
+    right[0], right[1] = left[0] + 0.1, left[0]  # a missing row would be the closest to row 0
+    flags = np.array([1, 0, 1, 1, 0, 1, 1, 1, 1], np.float32)
+    rows = np.flatnonzero(flags)
+    distances = ((left[:, None] - right[None]) ** 2).sum(-1)
+    np.testing.assert_allclose(networks.squared_distances(left, right), distances, atol=1e-4)
+    found = [rows[distances[i, rows].argmin()] == i for i in rows]
+    assert 0 < np.mean(found) < 1
+    np.testing.assert_allclose(
+        networks.retrieval(tf.constant(distances), tf.constant(flags)), np.mean(found))
+    others = np.roll(rows, len(rows) // 2)
+    wanted = distances[rows, rows].sum() / distances[rows, others].sum()
+    np.testing.assert_allclose(
+        networks.relative_distance(left, right, tf.constant(flags)), wanted, rtol=1e-4)
+    none = tf.zeros(9)
+    assert float(networks.retrieval(tf.constant(distances), none)) == 0
+    assert float(networks.relative_distance(left, right, none)) == 0
