@@ -116,6 +116,7 @@ class AgentPolicy:
 
     def __init__(self, agent, count, exploring):
         self.agent, self.exploring = agent, exploring
+        agent.precision.refresh()  # the weights may have been restored since they were copied
         self.state = agent.initial(count)
 
     def __call__(self, observation, is_first):

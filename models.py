@@ -361,6 +361,7 @@ class Agent(tf.Module):
                 name, variables, rate, config.clip, config.weight_decay,
                 loss_scaling=self.compute == tf.float16)
             for name, (variables, rate) in learners.items()}
+        self.precision.copy(world + actor + value)
         # Loops and branches here are Python's own, so AutoGraph would find nothing to convert,
         # at half of the time that building the graph takes.
         self.train = tf.function(self._train, autograph=False, jit_compile=config.xla or None)
@@ -395,6 +396,7 @@ class Agent(tf.Module):
         if self.soft:
             metrics |= self.soft.train(
                 self.behaviour, self.optimisers, start.features(), batch, self.random)
+        self.precision.refresh()
         self.updates.assign_add(1)
         return metrics
 
@@ -468,7 +470,7 @@ class Agent(tf.Module):
         state = {key: tf.where(first, 0.0, value) for key, value in state.items()}
         action = state.pop('action')
         noise = self.random.normal([action.shape[0], self.config.stoch])
-        with self.precision.float32():
+        with self.precision.reading_copies():
             latent = self.world.observe(State(**state), action, observation, noise)
             action = self.act(latent, exploring)
         return action, latent._asdict() | {'action': action}

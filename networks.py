@@ -29,21 +29,43 @@ def zeros(*shape):
 
 
 class Precision:
-    """The type of the networks' products, shared by all layers of an agent and read when a graph
-    is traced. A processor acts faster in float32: a batch of one environment spends its time on
-    reading weights, and would have to round them first."""
+    """The type of the networks' products, shared by all layers of an agent.
+
+    In half precision, learning rounds a weight where it is used, for each update gives it a new
+    value. Between updates a thousand actions use the same weights, and one environment's action
+    takes about as long as reading them: acting reads copies that were rounded once.
+    """
 
     def __init__(self, compute):
         self.compute = tf.as_dtype(compute)
+        self.acting, self.copies = False, {}
+
+    def copy(self, variables):
+        """Keep a rounded copy of each of `variables` for acting; none where nothing is rounded.
+        They are not part of a checkpoint: `refresh` makes them from what was restored."""
+        if self.compute != tf.float32:
+            self.copies = {v.ref(): tf.Variable(
+                tf.cast(v, self.compute), trainable=False) for v in variables}
+
+    def refresh(self):
+        """Round the variables to their copies again, after they have changed."""
+        for reference, copy in self.copies.items():
+            copy.assign(tf.cast(reference.deref(), self.compute))
 
     @contextlib.contextmanager
-    def float32(self):
-        """Products in float32 for what is traced inside."""
-        before, self.compute = self.compute, tf.float32
+    def reading_copies(self):
+        """What is traced inside reads the copies."""
+        self.acting = True
         try:
             yield
         finally:
-            self.compute = before
+            self.acting = False
+
+    def weight(self, variable, compute):
+        """`variable` in the type `compute`, in the compute type perhaps from its copy."""
+        if self.acting and compute == self.compute and variable.ref() in self.copies:
+            return self.copies[variable.ref()].read_value()
+        return tf.cast(variable, compute)
 
 
 def add_bias(x, bias):
@@ -75,8 +97,9 @@ class Dense(tf.Module):
         rows: only these rows of the kernel, for the inputs that belong to them; with bias or
         activation left out, a product can be taken in two parts.
         """
-        kernel = tf.cast(self.kernel[rows] if rows != slice(None) else self.kernel, compute)
-        offset = tf.cast(self.bias, compute) if bias else None
+        kernel = self.precision.weight(self.kernel, compute)
+        kernel = kernel[rows] if rows != slice(None) else kernel
+        offset = self.precision.weight(self.bias, compute) if bias else None
         function = self.activation if activation else None
 
         def layer(x):
@@ -140,10 +163,11 @@ class PictureEncoder(tf.Module):
                 # nothing is padded: k * (s x + o) = (s k) * x + o sum(k). So raw bytes are
                 # read as they are, and in half precision depth is rounded in proportion to
                 # itself, where 3 m / 200 - 0.5 would be rounded to the nearest 0.4 m.
-                bias = bias + row.offset * tf.reduce_sum(kernel, [0, 1, 2])
-                kernel = kernel * row.scale
-            x = tf.nn.conv2d(x, tf.cast(kernel, compute), 2, 'VALID')
-            x = tf.nn.relu(add_bias(x, tf.cast(bias, compute)))
+                bias = tf.cast(bias + row.offset * tf.reduce_sum(kernel, [0, 1, 2]), compute)
+                kernel = tf.cast(kernel * row.scale, compute)
+            else:
+                kernel, bias = (self.precision.weight(v, compute) for v in (kernel, bias))
+            x = tf.nn.relu(add_bias(tf.nn.conv2d(x, kernel, 2, 'VALID'), bias))
         return tf.reshape(x, [*raw.shape[:-3], math.prod(x.shape[1:])])
 
 
@@ -184,7 +208,7 @@ class PictureDecoder(tf.Module):
         leading, compute = features.shape[:-1], self.precision.compute
         x = self.dense(tf.reshape(features, [-1, features.shape[-1]]))
         for layer, (size, kernel, bias) in enumerate(zip(self.sizes, self.kernels, self.biases)):
-            kernel, bias = tf.cast(kernel, compute), tf.cast(bias, compute)
+            kernel, bias = (self.precision.weight(v, compute) for v in (kernel, bias))
             if layer == 0:
                 # From a single pixel the transposed convolution is a plain product, which is
                 # several times faster, above all its gradient.

@@ -747,11 +747,12 @@ def quiet(*words, method='mummi', **options):
     return agent
 
 
+@pytest.mark.parametrize('precision, tolerance', [('float32', 1e-5), ('bfloat16', 0.02)])
 @pytest.mark.parametrize('method', METHODS)
 def test_acting_and_training_give_the_encoders_and_the_latents_the_same(
-        method, tmp_path, monkeypatch, eager):
+        method, precision, tolerance, tmp_path, monkeypatch, eager):
     """An episode as a driver stores it: by replay to an update, and step by step to a policy."""
-    agent = helpers.build(method)
+    agent = helpers.build(method, '--precision', precision)
     helpers.shake(agent, 0.03)
     agent.random = helpers.constant_noise()
     length = 8
@@ -790,8 +791,10 @@ def test_acting_and_training_give_the_encoders_and_the_latents_the_same(
     posterior = filtered[0][1][0]
     for t in range(length):
         for name, part in zip(posterior._fields, posterior):
-            close(states[t][name], part[:, t], 1e-5)
-        close(acted[t][1]['joint'], embedded[0][1]['joint'][:, t], 1e-5)
+            close(states[t][name], part[:, t], tolerance)
+        one, other = acted[t][1]['joint'], embedded[0][1]['joint'][:, t]
+        assert one.dtype == other.dtype
+        close(tf.cast(one, tf.float32), tf.cast(other, tf.float32), tolerance)
         for sensor in SHAPES:
             one, other = read_acting[sensor][t], read[sensor][0][:, t]
             assert one.dtype == other.dtype
@@ -799,6 +802,39 @@ def test_acting_and_training_give_the_encoders_and_the_latents_the_same(
             one, other = (call[0][0][flag(sensor)] for call in (acted[t], embedded[0]))
             assert one.dtype == other.dtype
             np.testing.assert_array_equal(one, other[:, t])
+
+
+@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('exploring', [True, False])
+def test_acting_by_copies_is_acting_by_weights_that_are_rounded_at_each_action(
+        method, exploring, eager):
+    """After an update, so that copies from before it would show."""
+    agent = helpers.build(
+        method, '--precision', 'bfloat16', '--refine_actions', '--search_candidates', '3',
+        '--actor_rate', '0.1', '--model_rate', '0.1')
+    agent.train(helpers.tensors(helpers.sequences()))
+    observation = helpers.tensors(helpers.observations(2)) | {'is_first': tf.constant([True, True])}
+    results, copies = [], agent.precision.copies
+    assert len(copies) > 20 and all(v.dtype == tf.bfloat16 for v in copies.values())
+    for agent.precision.copies in copies, {}:
+        agent.random = helpers.constant_noise()
+        results.append(agent.policy(observation, agent.initial(2), exploring))
+    for one, other in zip(*(tf.nest.flatten(result) for result in results)):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_copies_are_made_only_where_weights_are_rounded_and_follow_a_restore(tmp_path, eager):
+    assert not helpers.build('mummi').precision.copies
+    saved, agent = (
+        helpers.build('mummi', '--precision', 'bfloat16', seed=seed) for seed in (1, 2))
+    tools.Checkpoints(tmp_path, saved).save(1)
+    tools.Checkpoints(tmp_path, agent).restore()
+    observation, actions = helpers.observations(1), []
+    for each in saved, agent:
+        policy = training.AgentPolicy(each, 1, exploring=False)
+        each.random = helpers.constant_noise()
+        actions.append(policy(observation, np.array([True])))
+    np.testing.assert_array_equal(*actions)
 
 
 def test_episode_start_resets_its_own_row_only(eager):
