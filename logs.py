@@ -24,6 +24,7 @@ from config import UserError
 FREE = {'logdir', 'seed', 'steps', 'preset', 'precision', 'xla', 'dry_run', 'test', 'inspect',
         'checkpoint', 'test_ratios', 'test_episodes', 'envs', 'replay_memory', 'log_every',
         'keep_checkpoints'}
+OPTIONS = tuple(field.name for field in dataclasses.fields(config.Config))
 METHODS = ('mummi', 'cvrl', 'dreamer')  # in the order of figures and tables
 TEXT = ('mode', 'condition', 'sensor')  # columns of the logs that are not numbers
 FINAL = 0.1  # the final return is the mean of this last part of the training episodes
@@ -118,11 +119,15 @@ def load_run(folder):
     return Run(folder, method, settings, episodes, results[newest].reset_index(drop=True))
 
 
-def load(indir, methods=(), tasks=()):
+def load(indir, methods=(), tasks=(), by=()):
     """Dict of task -> method -> list of comparable runs at or below `indir`.
 
-    methods, tasks: the names to keep; default: all. UserError if nothing is left.
+    methods, tasks: the names to keep; default: all. by: settings whose values set curves apart:
+    they become part of a method's name, as 'mummi, value_rate 0.001'. UserError if nothing is
+    left.
     """
+    if unknown := [name for name in by if name not in OPTIONS]:
+        raise UserError(f'no setting is named {", ".join(unknown)}; there are {", ".join(OPTIONS)}')
     if not os.path.isdir(indir):
         raise UserError(f'there is no folder {indir}')
     folders = sorted(folder for folder, _, files in os.walk(indir) if 'config.json' in files)
@@ -139,6 +144,8 @@ def load(indir, methods=(), tasks=()):
             print(f'{folder}: left out, no episode yet')
         elif run.method in (methods or [run.method]) and (
                 run.config.task in (tasks or [run.config.task])):
+            run.method = ', '.join(
+                [run.method, *(f'{name} {getattr(run.config, name)}' for name in by)])
             found[run.config.task, run.method].append(run)
     if not found:
         raise UserError(f'no run with an episode at or below {indir} for these methods and tasks')

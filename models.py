@@ -297,11 +297,12 @@ class ActorCritic(tf.Module):
         return self.value_head(features)[..., 0]
 
     def returns(self, world, features):
-        """(lambda-returns [H - 1, N], values [H, N], discounts [H, N]) of features [H, N, F]."""
-        values, discounts = self.value(features), world.discount(features)
-        returns = lambda_return(
-            world.reward(features), values, discounts, self.config.disclam)
-        return returns, values, discounts
+        """(lambda-returns [H - 1, N], rewards, values and discounts [H, N]) of features
+        [H, N, F]."""
+        rewards, values, discounts = (
+            head(features) for head in (world.reward, self.value, world.discount))
+        returns = lambda_return(rewards, values, discounts, self.config.disclam)
+        return returns, rewards, values, discounts
 
     def losses(self, world, features):
         """(actor loss, value loss, metrics) on imagined features [H, N, F].
@@ -309,7 +310,7 @@ class ActorCritic(tf.Module):
         The value is evaluated once: the actor loss goes back through it to the features, the
         value loss to its weights.
         """
-        returns, values, discounts = self.returns(world, features)
+        returns, rewards, values, discounts = self.returns(world, features)
         # The chance that an imagined state is reached at all: 1 for the first.
         weights = tf.stop_gradient(tf.math.cumprod(
             tf.concat([tf.ones_like(discounts[:1]), discounts[:-2]], 0), 0))
@@ -318,6 +319,7 @@ class ActorCritic(tf.Module):
             weights * log_normal(tf.stop_gradient(returns), values[:-1]))
         metrics = {
             'actor_loss': actor_loss, 'value_loss': value_loss,
+            'imagined_reward': tf.reduce_mean(rewards),
             'imagined_return': tf.reduce_mean(returns), 'value': tf.reduce_mean(values)}
         return actor_loss, value_loss, metrics
 
@@ -507,8 +509,7 @@ class Agent(tf.Module):
                 tf.stop_gradient(state.features())).sample(actor_noise[step])
 
         features = self.world.imagine(latent, choose, prior_noise)
-        returns, _, _ = self.behaviour.returns(self.world, features)
-        return returns[0]
+        return self.behaviour.returns(self.world, features)[0][0]
 
     def _refine(self, latent, action):
         """Trajectory optimisation: a <- a + rate dV/da, each environment by its own return."""

@@ -2,6 +2,10 @@
 
     python plotting.py --indir logdir --outdir plots
 
+`--by value_rate` compares the values of a setting as it compares methods; `--reference FILE`, a
+CSV table with the columns task, step, low, return, high and name, draws other people's numbers
+beside the curves.
+
 Every folder at or below --indir that holds a config.json is a run. First come loading and
 numbers, then drawing. What is left out of a figure, or is unfinished, is said in a printed
 line. Nothing is written into a run's folder. Standard deviations are of the sample (n - 1).
@@ -104,10 +108,23 @@ def save(figure, caption, outdir, name):
         figure.savefig(os.path.join(outdir, f'{name}.{ending}'), dpi=160, metadata=dated)
 
 
-def draw_returns(groups, outdir, mode='train', width=None, smooth=1):
+def read_reference(path):
+    """The rows of `--reference`: a return with its range at a step of a task, and whose it is.
+    UserError for a file that is not such a table."""
+    try:
+        frame = pd.read_csv(path)
+        frame = frame[['task', 'step', 'low', 'return', 'high', 'name']]
+        return frame.astype({name: float for name in ('step', 'low', 'return', 'high')})
+    except (OSError, ValueError, KeyError):
+        raise UserError(f'{path} is not a table with the columns task, step, low, return, high and '
+                        'name') from None
+
+
+def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=None):
     """`returns` (mode train) or `returns_eval` (mode eval): return against steps.
 
     width: steps of a bin, by default from the data. smooth: bins of the running mean.
+    reference: of `read_reference`, drawn as bars from low to high.
     """
     style, name = styles(groups), 'returns' if mode == 'train' else 'returns_eval'
     groups = having(groups, lambda run: len(run.returns(mode)))
@@ -117,7 +134,7 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1):
     width = width or default_bin(everyone(groups), mode)
     figure, axes = panels(list(groups))
     notes = []
-    for one, group in zip(axes, groups.values()):
+    for one, (task, group) in zip(axes, groups.items()):
         for method, runs in group.items():
             colour, marker = style[method]
             curve = learning_curve(runs, mode, width, smooth)
@@ -141,6 +158,11 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1):
         if len(prefill):
             one.axhline(prefill['return'].mean(), color=GREY, linestyle='--', linewidth=1,
                         label='random actions (mean of the prefill)')
+        if reference is not None:
+            for whose, rows in reference[reference['task'] == task].groupby('name', sort=False):
+                spread = [rows['return'] - rows['low'], rows['high'] - rows['return']]
+                one.errorbar(rows['step'], rows['return'], spread, fmt='D', color='black',
+                             markerfacecolor='white', capsize=4, label=whose)
         return_axis(one, 'episode return' if smooth == 1 else
                     f'episode return (running mean of {smooth} bins)')
         step_axis(one)
@@ -310,12 +332,15 @@ def draw_run(logdir, path):
     figure.savefig(path, dpi=160)
 
 
-def draw(indir, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=()):
+def draw(indir, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(), by=(),
+         reference=''):
     """All figures and tables of the runs at or below `indir`, into `outdir`.
 
-    UserError for a missing `indir`, no runs, or an `outdir` that is in a run or no folder.
+    UserError for a missing `indir`, no runs, an `outdir` that is in a run or no folder, or a
+    `reference` that is no such table.
     """
-    groups = load(indir, methods, tasks)
+    reference = read_reference(reference) if reference else None
+    groups = load(indir, methods, tasks, by)
     target = os.path.realpath(outdir)
     for folder, _, files in os.walk(indir):
         inside = os.path.commonpath([target, os.path.realpath(folder)])
@@ -327,8 +352,8 @@ def draw(indir, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=()):
         raise UserError(f'cannot make the folder {outdir}: {error.strerror}') from None
     if metrics:  # first, since a wrong name stops it
         draw_losses(groups, outdir, metrics)
-    draw_returns(groups, outdir, 'train', width, smooth)
-    draw_returns(groups, outdir, 'eval', width, smooth)
+    draw_returns(groups, outdir, 'train', width, smooth, reference)
+    draw_returns(groups, outdir, 'eval', width, smooth, reference)
     draw_missing_ratio(groups, outdir)
     draw_single_sensor(groups, outdir)
     draw_aggregate(groups, outdir)
@@ -357,10 +382,14 @@ def main(arguments=None):
     parser.add_argument('--smooth', type=positive, default=1, help='running mean of bins [none]')
     parser.add_argument('--metrics', type=names, default=(),
                         help='columns of metrics.csv to draw, as model_loss,divergence [none]')
+    parser.add_argument('--by', type=names, default=(),
+                        help='settings whose values are compared, as value_rate,horizon [none]')
+    parser.add_argument('--reference', default='', metavar='FILE',
+                        help='table of returns to draw beside the curves [none]')
     given = parser.parse_args(arguments)
     try:
         draw(given.indir, given.outdir, given.methods, given.tasks, given.bin, given.smooth,
-             given.metrics)
+             given.metrics, given.by, given.reference)
     except UserError as error:
         config.fail(error)
 

@@ -888,6 +888,17 @@ def test_collecting_acts_by_a_sample_with_clipped_noise(eager):
     assert np.min(agent.act(latent, True)) == -1
 
 
+def test_imagined_reward_is_logged_apart_from_the_value(eager):
+    agent = helpers.build('dreamer')
+    for head, level in (agent.world.reward_head, 0.7), (agent.behaviour.value_head, 5.0):
+        head.output.kernel.assign(tf.zeros_like(head.output.kernel))
+        head.output.bias.assign([level])
+    agent.optimisers['model'].rate = 0.0
+    metrics = agent.train(helpers.tensors(helpers.sequences()))
+    close(metrics['imagined_reward'], 0.7)
+    close(metrics['value'], 5.0)
+
+
 def plain_imagined_return(agent, latent, action, noise):
     """The first lambda-return [N] with `action` first and samples after, all noise `noise`."""
     world, state, features = agent.world, latent, []

@@ -247,6 +247,48 @@ def test_other_settings_are_left_out(tmp_path, capsys):
     assert f'{WALK}: the methods differ in horizon' in printed
 
 
+def test_values_of_a_setting_are_compared_as_methods_are(tmp_path, capsys):
+    for seed, rate in enumerate((1e-3, 1e-3, 8e-5)):
+        make(tmp_path / 'in', seed=seed, value_rate=rate, level=100.0 * seed)
+    groups = logs.load(tmp_path / 'in', by=('value_rate', 'horizon'))[WALK]
+    assert {name: [run.config.seed for run in runs] for name, runs in groups.items()} == {
+        'mummi, value_rate 0.001, horizon 15': [0, 1], 'mummi, value_rate 8e-05, horizon 15': [2]}
+    assert 'left out' not in capsys.readouterr().out
+    assert len(logs.load(tmp_path / 'in')[WALK]['mummi']) == 2
+    plotting.main(['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'out'),
+                   '--by', 'value_rate', '--methods', 'mummi'])
+    assert 'mummi, value_rate 8e-05' in (tmp_path / 'out' / 'table.md').read_text()
+    assert shows_something(tmp_path / 'out' / 'returns.png')
+    with pytest.raises(SystemExit) as ended:
+        plotting.main(['--indir', str(tmp_path / 'in'), '--by', 'rate'])
+    assert ended.value.code == 2
+    assert 'no setting is named rate' in capsys.readouterr().err
+
+
+def test_reference_is_drawn_beside_the_curves_of_its_task(tmp_path, monkeypatch, capsys):
+    for task in WALK, RUN:
+        make(tmp_path / 'in', task=task)
+    path = str(tmp_path / 'reference.csv')
+    write(path, ('task', 'step', 'low', 'return', 'high', 'name'), [
+        (WALK, 10000, 50, 80, 100, 'theirs'), (WALK, 20000, 70, 90, 120, 'theirs')])
+    bars = {}
+    monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: bars.update({
+        (name, axes.get_title()): [
+            (box.get_label(), *box.lines[0].get_data(), box.lines[2][0].get_segments())
+            for box in axes.containers] for axes in figure.axes} if 'returns' in name else {}))
+    arguments = ['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'out')]
+    plotting.main([*arguments, '--reference', path])
+    ((label, steps, returns, spread),) = bars['returns', 'walker walk']
+    assert label == 'theirs' and list(steps) == [10000, 20000] and list(returns) == [80, 90]
+    assert [list(ends[:, 1]) for ends in spread] == [[50, 100], [70, 120]]
+    assert bars['returns_eval', 'walker walk'] and not bars['returns', 'cheetah run']
+    for bad in tmp_path / 'absent.csv', tmp_path / 'in' / RUN / 'mummi' / '0' / 'episodes.csv':
+        with pytest.raises(SystemExit) as ended:
+            plotting.main([*arguments, '--reference', str(bad)])
+        assert ended.value.code == 2
+        assert f'{bad} is not a table' in capsys.readouterr().err
+
+
 def test_evaluations_against_loops(tmp_path):
     for seed, level in enumerate((100.0, 200.0)):
         make(tmp_path, seed=seed, level=level)

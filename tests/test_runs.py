@@ -28,6 +28,7 @@ ROOT = pathlib.Path(training.__file__).parent
 # The names of the losses of each method, by the sensors of its task.
 COMMON = {
     'model_loss', 'divergence', 'reward_loss', 'actor_loss', 'value_loss', 'imagined_return',
+    'imagined_reward', 'value',
     'posterior_entropy', 'prior_entropy', 'model_gradient', 'actor_gradient', 'value_gradient'}
 RUNS = {
     'mummi': (('--task', 'dmc_walker_walk'), ['image', 'depth', 'touch'], 1, {
