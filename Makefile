@@ -1,10 +1,11 @@
 # make demo: train MuMMI for about five minutes and show what came out. make test: the tests.
+# make results: draw the figures of results/ again from the logs there.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := logdir/demo
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench results clean
 
 .venv/installed: requirements.txt requirements-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -27,6 +28,12 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/speed.py
+
+results: .venv/installed
+	$(BIN)/python plotting.py --indir results/agent --outdir results/figures/agent \
+		--reference results/published.csv --metrics imagined_return,value,actor_entropy,reward_loss
+	$(BIN)/python plotting.py --indir results/sweep --outdir results/figures/sweep \
+		--by value_rate,actor_rate,horizon --metrics imagined_return,value_loss,actor_entropy
 
 clean:
 	rm -rf .venv logdir/demo

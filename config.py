@@ -191,8 +191,9 @@ class Config:
 PRESETS = {
     'paper': {},
     'cpu': dict(
-        steps=150000, batch=16, length=32, conv_depth=16, expert_width=256, units=200, horizon=10,
-        train_updates=50, pretrain=50, log_every=50, model_rate=1e-3),
+        steps=150000, batch=16, length=32, conv_depth=16, expert_width=256, units=200,
+        train_updates=50, pretrain=50, log_every=50, model_rate=1e-3, actor_rate=3e-5,
+        value_rate=3e-4),
     'debug': dict(
         steps=600, prefill=200, pretrain=2, train_every=100, train_updates=2, eval_every=200,
         log_every=1, time_limit=100, batch=4, length=8, horizon=4, deter=32, stoch=8,

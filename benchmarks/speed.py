@@ -15,7 +15,8 @@ leaves them out. Each part runs in a fresh process, so that memory and start-up 
                  its products, each at the rate of a large matrix product of the same type
     start        from the start of the process to the end of the first update, on an existing
                  replay: prefill and the start of the environments that collect are left out
-    memory       resident memory of a process that acts and learns, and how it grows
+    memory       resident memory of a process that acts and learns, and how it grows after as
+                 many updates of warm-up
     cycle        one round of training.py's loop: collect and update; evaluation is left out
 """
 
@@ -315,8 +316,10 @@ def memory(config, chosen):
         pages = pathlib.Path('/proc/self/statm').read_text().split()[1]
         return int(pages) * resource.getpagesize() / 1e6
 
-    learner.learn(WARM_UP)
+    # Each update has another number of present steps, hence tensors of other sizes: the
+    # allocator needs many updates until it holds what any of them may ask for.
     learner.act(10 * WARM_UP)
+    learner.learn(chosen.updates)
     moments = [resident()]
     for advance, count in (learner.act, chosen.actions), (learner.learn, chosen.updates):
         advance(count)
