@@ -32,8 +32,8 @@ class Precision:
     """The type of the networks' products, shared by all layers of an agent.
 
     In half precision, learning rounds a weight where it is used, for each update gives it a new
-    value. Between updates a thousand actions use the same weights, and one environment's action
-    takes about as long as reading them: acting reads copies that were rounded once.
+    value. Between updates many actions use the same weights, far more numbers than an action
+    computes with: acting reads copies that were rounded once.
     """
 
     def __init__(self, compute):

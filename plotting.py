@@ -47,6 +47,8 @@ from logs import (
 # Okabe and Ito's colours, which stay apart under the common kinds of colour blindness.
 COLOURS = {'mummi': '#0072B2', 'cvrl': '#E69F00', 'dreamer': '#009E73'}
 OTHER_COLOURS = ('#CC79A7', '#D55E00', '#56B4E9', '#000000')
+# For many values of a setting: of Paul Tol's, the ones that are not like those above.
+MORE_COLOURS = ('#882255', '#999933', '#332288')
 MARKERS = 'osD^vPX'
 GREY = '#808080'
 
@@ -57,8 +59,10 @@ def styles(groups):
     """Dict of method -> (colour, marker), the same in every figure."""
     methods = sorted({method for group in groups.values() for method in group}, key=order)
     others = [method for method in methods if method not in COLOURS]
-    colours = COLOURS | {method: OTHER_COLOURS[index % len(OTHER_COLOURS)]
-                         for index, method in enumerate(others)}
+    palette = [*OTHER_COLOURS, *(colour for name, colour in COLOURS.items() if name not in methods),
+               *MORE_COLOURS]
+    colours = COLOURS | {
+        method: palette[index % len(palette)] for index, method in enumerate(others)}
     names = list(COLOURS) + others
     return {method: (colours[method], MARKERS[names.index(method) % len(MARKERS)])
             for method in methods}
@@ -102,7 +106,12 @@ def step_axis(axes):
 
 
 def save(figure, caption, outdir, name):
-    """Write `name`.png (160 dots per inch) and `name`.pdf under a wrapped caption."""
+    """Write `name`.png (160 dots per inch) and `name`.pdf under a wrapped caption. The figure
+    grows by what its legends need, so that the panels keep their height."""
+    lines = [sum(text.get_text().count('\n') + 1 for text in one.get_legend().get_texts())
+             for one in figure.axes if one.get_legend()]
+    rows = figure.axes[0].get_gridspec().nrows
+    figure.set_figheight(figure.get_figheight() + 0.17 * rows * max(0, max(lines, default=0) - 4))
     figure.suptitle(textwrap.fill(caption, int(figure.get_figwidth() * 13)), fontsize=10)
     for ending, dated in (('png', {}), ('pdf', {'CreationDate': None})):
         figure.savefig(os.path.join(outdir, f'{name}.{ending}'), dpi=160, metadata=dated)

@@ -289,6 +289,22 @@ def test_reference_is_drawn_beside_the_curves_of_its_task(tmp_path, monkeypatch,
         assert f'{bad} is not a table' in capsys.readouterr().err
 
 
+def test_many_curves_keep_their_colours_apart_and_their_panels_high(tmp_path):
+    for seed in range(9):
+        make(tmp_path / 'in', seed=seed, horizon=seed + 2)
+    groups = logs.load(tmp_path / 'in', by=('horizon',))
+    style = plotting.styles(groups)
+    assert len(style) == len({colour for colour, _ in style.values()}) == 9
+    heights = {}
+    for name, by in ('one', ()), ('many', ('horizon',)):
+        (tmp_path / name).mkdir()
+        plotting.draw_returns(logs.load(tmp_path / 'in', by=by), tmp_path / name)
+        pixels = imread(tmp_path / name / 'returns.png')[..., :3]
+        dark = (pixels < 0.15).all(2)
+        heights[name] = dark.sum(0).max()  # of the axis line at the left
+    assert heights['many'] > 0.85 * heights['one']
+
+
 def test_evaluations_against_loops(tmp_path):
     for seed, level in enumerate((100.0, 200.0)):
         make(tmp_path, seed=seed, level=level)
