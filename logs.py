@@ -134,6 +134,7 @@ def load(indir, methods=(), tasks=(), by=()):
     if not folders:
         raise UserError(f'no run at or below {indir}: no folder there holds a config.json')
     found = collections.defaultdict(list)
+    names = {}
     for folder in folders:
         try:
             run = load_run(folder)
@@ -144,13 +145,18 @@ def load(indir, methods=(), tasks=(), by=()):
             print(f'{folder}: left out, no episode yet')
         elif run.method in (methods or [run.method]) and (
                 run.config.task in (tasks or [run.config.task])):
+            values = [getattr(run.config, name) for name in by]
+            place = (order(run.method), [
+                (0, value, '') if isinstance(value, (int, float)) else (1, 0, str(value))
+                for value in values])
             run.method = ', '.join(
-                [run.method, *(f'{name} {getattr(run.config, name)}' for name in by)])
+                [run.method, *(f'{name} {value}' for name, value in zip(by, values))])
+            names[run.method] = place
             found[run.config.task, run.method].append(run)
     if not found:
         raise UserError(f'no run with an episode at or below {indir} for these methods and tasks')
     groups = {}
-    for task, method in sorted(found, key=lambda key: (key[0], order(key[1]))):
+    for task, method in sorted(found, key=lambda key: (key[0], names[key[1]])):
         runs = groups.setdefault(task, {})[method] = comparable(found[task, method])
         for run in runs:
             if not run.finished:
@@ -158,8 +164,10 @@ def load(indir, methods=(), tasks=(), by=()):
         if len({run.config.seed for run in runs}) < len(runs):
             print(f'{task}, {method}: several runs have the same seed; each counts as a seed')
     for task, group in groups.items():
-        if names := differences([runs[0] for runs in group.values()]):
-            print(f'{task}: the methods differ in {", ".join(names)}')
+        others = [name for name in differences([runs[0] for runs in group.values()])
+                  if name not in by]
+        if others:
+            print(f'{task}: the {"curves" if by else "methods"} differ in {", ".join(others)}')
     return groups
 
 

@@ -246,7 +246,7 @@ class WorldModel(tf.Module):
     def observe(self, state, action, observation, noise):
         """The posterior after one more observation of N environments: raw [N, ...]."""
         embedding = self.representation.embed(observation)['joint']
-        step = self.dynamics.read(tf.float32)
+        step = self.dynamics.read(tf.float32)  # as the recurrence of `filter`
         return step.posterior(step.transition(state, action), embedding, noise)
 
     def imagine(self, state, choose, noise):

@@ -32,8 +32,8 @@ class Precision:
     """The type of the networks' products, shared by all layers of an agent.
 
     In half precision, learning rounds a weight where it is used, for each update gives it a new
-    value. Between updates many actions use the same weights, far more numbers than an action
-    computes with: acting reads copies that were rounded once.
+    value. An action reads as many weights as an update, and computes little with each: acting
+    reads copies, which are rounded once an update.
     """
 
     def __init__(self, compute):
@@ -62,7 +62,8 @@ class Precision:
             self.acting = False
 
     def weight(self, variable, compute):
-        """`variable` in the type `compute`, in the compute type perhaps from its copy."""
+        """`variable` in the type `compute`: its copy while acting, where it has one of that type,
+        and otherwise the variable, rounded."""
         if self.acting and compute == self.compute and variable.ref() in self.copies:
             return self.copies[variable.ref()].read_value()
         return tf.cast(variable, compute)

@@ -13,6 +13,7 @@ line. Nothing is written into a run's folder. Standard deviations are of the sam
 
 import argparse
 import collections
+import itertools
 import math
 import os
 import textwrap
@@ -51,6 +52,10 @@ OTHER_COLOURS = ('#CC79A7', '#D55E00', '#56B4E9', '#000000')
 MORE_COLOURS = ('#882255', '#999933', '#332288')
 MARKERS = 'osD^vPX'
 GREY = '#808080'
+REFERENCE_MARKERS = 'dph*<>'  # others than the methods'
+RANGE = 100  # of the median: where a metric's largest value is above it, its axis is logarithmic
+LEGEND_LINE = 0.17  # inches
+LEGEND_LINES = 4  # for which a figure has room
 
 RATIO_AXIS = 'missing ratio (chance of a drop-out at each decision)'
 
@@ -111,7 +116,8 @@ def save(figure, caption, outdir, name):
     lines = [sum(text.get_text().count('\n') + 1 for text in one.get_legend().get_texts())
              for one in figure.axes if one.get_legend()]
     rows = figure.axes[0].get_gridspec().nrows
-    figure.set_figheight(figure.get_figheight() + 0.17 * rows * max(0, max(lines, default=0) - 4))
+    more = max(0, max(lines, default=0) - LEGEND_LINES)
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * rows * more)
     figure.suptitle(textwrap.fill(caption, int(figure.get_figwidth() * 13)), fontsize=10)
     for ending, dated in (('png', {}), ('pdf', {'CreationDate': None})):
         figure.savefig(os.path.join(outdir, f'{name}.{ending}'), dpi=160, metadata=dated)
@@ -120,13 +126,18 @@ def save(figure, caption, outdir, name):
 def read_reference(path):
     """The rows of `--reference`: a return with its range at a step of a task, and whose it is.
     UserError for a file that is not such a table."""
+    numbers = ['step', 'low', 'return', 'high']
     try:
-        frame = pd.read_csv(path)
-        frame = frame[['task', 'step', 'low', 'return', 'high', 'name']]
-        return frame.astype({name: float for name in ('step', 'low', 'return', 'high')})
+        frame = pd.read_csv(path).dropna(subset=['task', 'name', *numbers])
+        frame = frame.astype(dict.fromkeys(numbers, float))
+        if not len(frame) or not np.isfinite(frame[numbers]).all(axis=None):
+            raise ValueError
     except (OSError, ValueError, KeyError):
         raise UserError(f'{path} is not a table with the columns task, step, low, return, high and '
                         'name') from None
+    if not (frame['return'].between(frame['low'], frame['high'])).all():
+        raise UserError(f'{path}: a return is not between its low and its high')
+    return frame
 
 
 def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=None):
@@ -168,10 +179,11 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
             one.axhline(prefill['return'].mean(), color=GREY, linestyle='--', linewidth=1,
                         label='random actions (mean of the prefill)')
         if reference is not None:
-            for whose, rows in reference[reference['task'] == task].groupby('name', sort=False):
+            rows_of = reference[reference['task'] == task].groupby('name', sort=False)
+            for look, (whose, rows) in zip(itertools.cycle(REFERENCE_MARKERS), rows_of):
                 spread = [rows['return'] - rows['low'], rows['high'] - rows['return']]
-                one.errorbar(rows['step'], rows['return'], spread, fmt='D', color='black',
-                             markerfacecolor='white', capsize=4, label=whose)
+                one.errorbar(rows['step'], rows['return'], spread, fmt=look, color=GREY,
+                             markerfacecolor='white', markersize=7, capsize=4, label=whose)
         return_axis(one, 'episode return' if smooth == 1 else
                     f'episode return (running mean of {smooth} bins)')
         step_axis(one)
@@ -265,19 +277,22 @@ def draw_aggregate(groups, outdir):
             first = rows.iloc[0]
             text = f'{method}, {first["runs"]} runs on {first["tasks"]} of {len(groups)} tasks'
             text += f' ({late[method]} unfinished)' if late[method] else ''
+            text = textwrap.fill(text, 60)
             aside = 0.06 * gap * (index - (part['method'].nunique() - 1) / 2)
             one.errorbar(
                 [index] if final else rows['at'].astype(float) + aside, rows['point'],
                 np.maximum(0, [rows['point'] - rows['low'], rows['high'] - rows['point']]),
                 color=colour, marker=marker, capsize=4, label=text)
         if final:
-            one.set_xticks(range(len(part)), part['method'])
+            one.set_xticks(range(len(part)), [
+                name.replace(', ', '\n') for name in part['method']])
             one.set_xlim(-0.6, len(part) - 0.4)
             one.grid(False, axis='x')
         else:
             one.set_xlabel(RATIO_AXIS)
         return_axis(one, 'episode return / largest return')
-        legend(one, 40 if not final else 28)
+        lines = max(name.count(', ') for name in part['method']) if final else 1
+        legend(one, 28 + 12 * lines)
     save(figure, 'Interquartile mean over runs and tasks; bars: 95 % stratified bootstrap '
          'interval; largest return: 1 a step, 1000 an episode', outdir, 'aggregate')
 
@@ -309,6 +324,10 @@ def draw_losses(groups, outdir, names):
                                  marker='.' if len(log) < 5 else '')
                         text = None
             one.set_ylabel(name)
+            values = np.abs(np.concatenate([line.get_ydata() for line in one.lines] or [[0]]))
+            typical = np.median(values)
+            if values.max(initial=0) > RANGE * typical > 0:  # one run that diverges hides no other
+                one.set_yscale('symlog', linthresh=typical)
             step_axis(one)
             legend(one)
     save(figure, 'Metrics of training; a line a seed', outdir, 'losses')
@@ -350,6 +369,8 @@ def draw(indir, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(), 
     """
     reference = read_reference(reference) if reference else None
     groups = load(indir, methods, tasks, by)
+    if reference is not None and not set(reference['task']) & set(groups):
+        print('--reference has no rows of ' + ', '.join(groups))
     target = os.path.realpath(outdir)
     for folder, _, files in os.walk(indir):
         inside = os.path.commonpath([target, os.path.realpath(folder)])

@@ -15,8 +15,8 @@ leaves them out. Each part runs in a fresh process, so that memory and start-up 
                  its products, each at the rate of a large matrix product of the same type
     start        from the start of the process to the end of the first update, on an existing
                  replay: prefill and the start of the environments that collect are left out
-    memory       resident memory of a process that acts and learns, and how it grows after as
-                 many updates of warm-up
+    memory       resident memory of a process that acts and learns, and how it grows once it
+                 has acted and made --updates updates
     cycle        one round of training.py's loop: collect and update; evaluation is left out
 """
 
@@ -51,7 +51,7 @@ NUMBERS = {
     'repeats': (5, 'repetitions, of which the median is shown'),
     'envs': (4, 'environments of the parallel measurement'),
     'actions': (2000, 'actions over which memory may grow'),
-    'updates': (50, 'updates over which memory may grow')}
+    'updates': (50, 'updates over which memory may grow, and as many before them')}
 EPISODES = 4  # of random actions: the replay that everything learns from
 WARM_UP = 3  # updates, and tens of actions, before anything is timed
 WINDOW = 1.0  # seconds for which the environments are counted, at each repeat
@@ -316,8 +316,8 @@ def memory(config, chosen):
         pages = pathlib.Path('/proc/self/statm').read_text().split()[1]
         return int(pages) * resource.getpagesize() / 1e6
 
-    # Each update has another number of present steps, hence tensors of other sizes: the
-    # allocator needs many updates until it holds what any of them may ask for.
+    # The allocator needs many updates until it holds what any of them may ask for, as tensors of
+    # present steps have another size in each.
     learner.act(10 * WARM_UP)
     learner.learn(chosen.updates)
     moments = [resident()]

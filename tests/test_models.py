@@ -823,6 +823,24 @@ def test_acting_by_copies_is_acting_by_weights_that_are_rounded_at_each_action(
         np.testing.assert_array_equal(one, other)
 
 
+def test_copies_are_what_acting_reads_and_nothing_else(eager):
+    batch = helpers.tensors(helpers.sequences())
+    observation = helpers.tensors(helpers.observations(2)) | {'is_first': tf.constant([True, True])}
+    acted, learned = [], []
+    for forgotten in False, True:
+        agent = helpers.build('cvrl', '--precision', 'bfloat16')
+        agent.random = helpers.constant_noise()
+        if forgotten:
+            for copy in agent.precision.copies.values():
+                copy.assign(tf.zeros_like(copy))
+        acted.append(agent.policy(observation, agent.initial(2), False)[0])
+        pictures = agent.open_loop(batch)
+        learned.append([*pictures.values(), *agent.train(batch).values()])
+    assert np.ptp(acted[0]) > 0.001 and np.ptp(acted[1]) == 0  # of zeros, the same for all
+    for one, other in zip(*learned):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_copies_are_made_only_where_weights_are_rounded_and_follow_a_restore(tmp_path, eager):
     assert not helpers.build('mummi').precision.copies
     saved, agent = (

@@ -106,7 +106,8 @@ def test_blank_page_is_told_apart(tmp_path):
     assert not shows_something(tmp_path / 'blank.png')
 
 
-def test_nothing_overlaps_or_is_clipped(tmp_path, monkeypatch):
+@pytest.mark.parametrize('by', [(), ('value_rate', 'horizon')])
+def test_nothing_overlaps_or_is_clipped(by, tmp_path, monkeypatch):
     """Panels with their labels, the legends and the caption, as they are placed on the page."""
     for number, task in enumerate((WALK, RUN, 'dmc_finger_spin', 'dmc_cup_catch')):
         for method in ('mummi', 'cvrl', 'dreamer'):
@@ -116,7 +117,7 @@ def test_nothing_overlaps_or_is_clipped(tmp_path, monkeypatch):
     save = plotting.save
     monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: (
         figures.update({name: figure}), save(figure, caption, outdir, name)))
-    plotting.draw(tmp_path / 'in', tmp_path / 'out', metrics=('model_loss',))
+    plotting.draw(tmp_path / 'in', tmp_path / 'out', metrics=('model_loss',), by=by)
     assert len(figures) == 6
     for name, figure in figures.items():
         boxes = [axes.get_tightbbox() for axes in figure.axes]
@@ -250,10 +251,14 @@ def test_other_settings_are_left_out(tmp_path, capsys):
 def test_values_of_a_setting_are_compared_as_methods_are(tmp_path, capsys):
     for seed, rate in enumerate((1e-3, 1e-3, 8e-5)):
         make(tmp_path / 'in', seed=seed, value_rate=rate, level=100.0 * seed)
+    make(tmp_path / 'in', method='cvrl', seed=3, value_rate=1e-3)
     groups = logs.load(tmp_path / 'in', by=('value_rate', 'horizon'))[WALK]
-    assert {name: [run.config.seed for run in runs] for name, runs in groups.items()} == {
-        'mummi, value_rate 0.001, horizon 15': [0, 1], 'mummi, value_rate 8e-05, horizon 15': [2]}
-    assert 'left out' not in capsys.readouterr().out
+    assert [(name, [run.config.seed for run in runs]) for name, runs in groups.items()] == [
+        ('mummi, value_rate 8e-05, horizon 15', [2]),
+        ('mummi, value_rate 0.001, horizon 15', [0, 1]),
+        ('cvrl, value_rate 0.001, horizon 15', [3])]
+    printed = capsys.readouterr().out
+    assert 'left out' not in printed and 'differ' not in printed
     assert len(logs.load(tmp_path / 'in')[WALK]['mummi']) == 2
     plotting.main(['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'out'),
                    '--by', 'value_rate', '--methods', 'mummi'])
@@ -287,6 +292,29 @@ def test_reference_is_drawn_beside_the_curves_of_its_task(tmp_path, monkeypatch,
             plotting.main([*arguments, '--reference', str(bad)])
         assert ended.value.code == 2
         assert f'{bad} is not a table' in capsys.readouterr().err
+    write(path, ('task', 'step', 'low', 'return', 'high', 'name'), [
+        (WALK, 10000, 90, 80, 100, 'theirs')])
+    with pytest.raises(SystemExit) as ended:
+        plotting.main([*arguments, '--reference', path])
+    assert ended.value.code == 2
+    assert 'a return is not between its low and its high' in capsys.readouterr().err
+    write(path, ('task', 'step', 'low', 'return', 'high', 'name'), [
+        ('walker_walk', 10000, 50, 80, 100, 'theirs')])
+    plotting.main([*arguments, '--reference', path])
+    assert f'--reference has no rows of {RUN}, {WALK}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('largest, scale', [(50, 'linear'), (5000, 'symlog')])
+def test_a_metric_of_which_one_run_diverges_has_a_logarithmic_axis(
+        largest, scale, tmp_path, monkeypatch):
+    folder = make(tmp_path / 'in')
+    write(os.path.join(folder, 'metrics.csv'), ('step', 'value_loss'), [
+        (1000 * number, largest if number == 9 else -2) for number in range(1, 21)])
+    found = []
+    monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: found.append(
+        figure.axes[0].get_yscale()) if name == 'losses' else None)
+    plotting.draw(tmp_path / 'in', tmp_path / 'out', metrics=('value_loss',))
+    assert found == [scale]
 
 
 def test_many_curves_keep_their_colours_apart_and_their_panels_high(tmp_path):
