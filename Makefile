@@ -1,4 +1,4 @@
-# make demo: train MuMMI for about five minutes and show what came out. make test: the tests.
+# make demo: train MuMMI for a few minutes and show what came out. make test: the tests.
 # make results: draw the figures of results/ again from the logs there.
 
 PYTHON ?= python3.11
@@ -31,9 +31,11 @@ bench: .venv/installed
 
 results: .venv/installed
 	$(BIN)/python plotting.py --indir results/agent --outdir results/figures/agent \
-		--reference results/published.csv --metrics imagined_return,value,actor_entropy,reward_loss
+		--reference results/published.csv --metrics imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/sweep --outdir results/figures/sweep \
-		--by value_rate,actor_rate,horizon --metrics imagined_return,value_loss,actor_entropy
+		--by actor_rate,value_rate,horizon --metrics value,value_loss,actor_entropy
+	$(BIN)/python plotting.py --indir results/methods --outdir results/figures/methods \
+		--metrics image_loss,depth_loss,value,actor_entropy
 
 clean:
 	rm -rf .venv logdir/demo
