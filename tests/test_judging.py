@@ -14,6 +14,7 @@ import acting
 import config
 import evaluation
 import inspection
+import networks
 
 ROOT = pathlib.Path(config.__file__).parent
 
@@ -143,6 +144,8 @@ class Environments:
 
 class Agent:
     """Records what it is shown."""
+
+    precision = networks.Precision('float32')
 
     def __init__(self):
         self.shown = []
