@@ -19,6 +19,9 @@ import wrappers
 from acting import AgentPolicy, Driver, Schedule, build, evaluate, shapes, summary
 from config import UserError
 
+# Seconds between two prints of the progress bar when it goes to a file.
+FILE_INTERVAL = 15
+
 
 def main(method, representation, config):
     """Train the agent of `method`, whose part `representation` is, as `config` says; or resume.
@@ -88,7 +91,7 @@ class Run:
         self.began = time.time() - float(self.schedule.seconds)
         self.driver = Driver(self.environments, config.action_repeat)
         self.policy = AgentPolicy(self.agent, config.envs, exploring=True)
-        self.last_returns, self.compiled = [], False
+        self.last_returns, self.compiled, self.shown = [], False, -FILE_INTERVAL
         self.say(
             f'{method} on {config.task}: {", ".join(self.sensors)}; {self.agent.compute.name} '
             f'products; ' + (
@@ -135,7 +138,7 @@ class Run:
         with tqdm.tqdm(
                 total=config.steps, initial=min(self.step, config.steps), unit='step',
                 unit_scale=True, dynamic_ncols=True, smoothing=0.05,
-                mininterval=0.5 if sys.stderr.isatty() else 15) as self.bar:
+                mininterval=0.5 if sys.stderr.isatty() else FILE_INTERVAL) as self.bar:
             if self.step < config.prefill:
                 self.collect_random(config.prefill)
             self.train_until_due()
@@ -159,7 +162,7 @@ class Run:
 
     def collect_random(self, until):
         """Uniformly random actions until step `until`, and until a sequence can be drawn."""
-        self._phase('prefill')
+        self._show(phase='prefill')
         generator = np.random.default_rng(self._seeds('random', self.step, 4))
         shape = self.environments.action_space.shape
 
@@ -170,7 +173,7 @@ class Run:
 
     def collect(self, until):
         """Exploring actions of the agent until step `until`."""
-        self._phase('collect')
+        self._show(phase='collect')
         self._collect('train', self.policy, lambda: self.step >= until)
 
     def _collect(self, mode, act, done):
@@ -201,10 +204,10 @@ class Run:
             return
         seeds = [[config.seed, number] for number in range(updates, due)]
         totals, begun, rows, rate = {}, time.time(), 0, 0.0
-        self._phase('train')
+        self._show(phase='train')
         if not self.compiled:
             self.compiled = True
-            self.bar.set_postfix_str('building the graph of the first update')
+            self._show('building the graph of the first update')
         for batch in self.replay.batches(config.batch, config.length, seeds):
             metrics = self.agent.train(batch)
             updates, rows = updates + 1, rows + 1
@@ -217,8 +220,7 @@ class Run:
                 totals, begun, rows = {}, time.time(), 0
             elif rows:
                 rate = rows / (time.time() - begun)
-            self.bar.set_postfix_str(
-                f'update {updates}/{due}, {rate:.2f} updates/s, {self._recent()}')
+            self._show(f'update {updates}/{due}, {rate:.2f} updates/s, {self._recent()}')
 
     def _log(self, updates, values):
         if not np.isfinite(values['model_loss']) and self.agent.compute != tf.float16:
@@ -242,7 +244,7 @@ class Run:
         """Episodes on validation backgrounds by the mode, the first as a video, and open-loop
         predictions on replayed sequences."""
         config = self.config
-        self._phase('evaluate')
+        self._show(phase='evaluate')
         if self.valid is None:
             self.valid = Driver(wrappers.vector(
                 config, 'valid', 1, self.description, self._seeds('valid', 0, 1)[0]),
@@ -273,9 +275,17 @@ class Run:
         """Wall time of the run, all its sessions together."""
         return time.time() - self.began
 
-    def _phase(self, name):
-        self.bar.set_description_str(f'{name:<8}')
-        self.bar.refresh()
+    def _show(self, text=None, phase=None):
+        """Changes what stands beside the bar: drawn at once on a terminal, seldom in a file, where
+        a line for each of 5,000 updates hides the others."""
+        if text is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+        if phase is not None:
+            self.bar.set_description_str(f'{phase:<8}', refresh=False)
+        now = time.monotonic()
+        if sys.stderr.isatty() or now - self.shown >= FILE_INTERVAL:
+            self.shown = now
+            self.bar.refresh()
 
     def _recent(self):
         if not self.last_returns:
@@ -291,4 +301,4 @@ class Run:
             self.say(f'evaluation at {self.step:,} steps: return {row["return"]:.1f}')
         else:
             self.last_returns.append(row['return'])
-            self.bar.set_postfix_str(self._recent())
+            self._show(self._recent())

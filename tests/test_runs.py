@@ -5,6 +5,7 @@ Scripts run in processes of their own: beside the TensorFlow of this one, OpenGL
 
 import fcntl
 import hashlib
+import io
 import os
 import pathlib
 import re
@@ -13,11 +14,13 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+import tqdm
 from PIL import Image
 from tensorboard.backend.event_processing import event_file_loader
 
@@ -518,3 +521,20 @@ def test_dry_run_prints_the_published_sizes_and_writes_nothing(tmp_path):
 def test_lock_of_a_finished_run_is_free(trained):
     with open(trained['mummi'][0] / 'lock') as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize('terminal, drawn', [(True, 40), (False, 3)])
+def test_bar_is_drawn_at_each_update_on_a_terminal_and_seldom_in_a_file(
+        terminal, drawn, monkeypatch):
+    errors, clock = io.StringIO(), iter(range(1000, 1040))
+    errors.isatty = lambda: terminal
+    monkeypatch.setattr(sys, 'stderr', errors)
+    monkeypatch.setattr(training.time, 'monotonic', lambda: next(clock))
+    output = io.StringIO()
+    with tqdm.tqdm(total=100, file=output, miniters=100) as bar:
+        run = types.SimpleNamespace(bar=bar, shown=-training.FILE_INTERVAL)
+        for number in range(40):
+            training.Run._show(run, f'update {number}.', phase='train' if number == 5 else None)
+        text = output.getvalue()
+    assert text.count('update ') == drawn
+    assert ('train ' in text) and 'update 0.' in text and 'update 30.' in text
