@@ -80,8 +80,12 @@ def inspect(method, representation, config, description):
     errors = draw_predictions(
         batch, predictions, times[start:start + length], folder, title)
     draw_trust(inside['trust'], episode, times[:entries], sensors, folder / 'trust.png', title)
-    draw_heads(inside, episode, times[:entries], sensors, folder / 'heads.png', title)
-    numbers = {'return': float(episode['reward'].sum())}
+    ahead = discounted_returns(
+        episode['reward'], inside['value'], config.discount, episode['discount'][-1] == 0)
+    draw_heads(inside, ahead, episode, times[:entries], sensors, folder / 'heads.png', title)
+    numbers = {
+        'return': float(episode['reward'].sum()), 'value': float(inside['value'].mean()),
+        'discounted_return': float(ahead.mean())}
     numbers |= {k: v for k, v in summary(episode, sensors, config.action_repeat).items()
                 if k.startswith('missing_')}
     numbers |= {key: float(value) for key, value in inside['metrics'].items()}
@@ -213,16 +217,35 @@ def draw_trust(trust, episode, times, sensors, path, title):
     pyplot.close(figure)
 
 
-def draw_heads(inside, episode, times, sensors, path, title):
-    """Reward received and predicted, the value, and the divergence over time."""
+def discounted_returns(reward, value, discount, terminated):
+    """What the value should have said: the discounted rewards that followed, float64 [T - 1].
+
+    reward [T] of the entries of an episode, value [T - 1] of its decisions. Rewards count from
+    the entry's own, as in the lambda-return. After a time limit, which the agent does not know of,
+    the value of the last decision stands for what was cut off; after the end of a task nothing
+    follows.
+    """
+    ahead = np.empty(len(value))
+    following = float(reward[-1]) if terminated else None
+    for t in reversed(range(len(value))):
+        following = float(value[t]) if following is None else reward[t] + discount * following
+        ahead[t] = following
+    return ahead
+
+
+def draw_heads(inside, ahead, episode, times, sensors, path, title):
+    """Reward received and predicted, the value beside the discounted returns that it should have
+    said, and the divergence over time."""
     figure, axes = pyplot.subplots(3, figsize=(10, 6.5), sharex=True, layout='constrained')
     any_missing = np.any([episode[flag(s)][:len(times), 0] == 0 for s in sensors], 0)
     axes[0].plot(times, episode['reward'][:len(times)], color='0.2', label='received')
     axes[0].plot(times, inside['reward'], color=COLOURS[5], linewidth=1, label='predicted')
     axes[0].set_ylabel('reward\n(a decision)')
-    axes[0].legend(loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
-    axes[1].plot(times, inside['value'], color=COLOURS[0])
-    axes[1].set_ylabel('value\n(discounted return)')
+    axes[1].plot(times, ahead, color='0.2', label='received from here on')
+    axes[1].plot(times, inside['value'], color=COLOURS[0], linewidth=1, label='value')
+    axes[1].set_ylabel('discounted return')
+    for axis in axes[:2]:
+        axis.legend(loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
     axes[2].plot(times, inside['divergence'], color=COLOURS[2])
     axes[2].set_ylabel('KL(posterior, prior)\n(nats)')
     for axis in axes:

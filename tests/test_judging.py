@@ -102,6 +102,24 @@ def test_inspection_writes_pictures_that_show_something(judged):
     shares = numbers[['weight_image', 'weight_depth', 'weight_touch']]
     assert 0 < shares.sum() <= 1
     assert {'agree_image', 'find_image_depth', 'find_depth_image'} <= set(numbers.index)
+    # A reward is between 0 and 2 for a decision, and so are the returns of a fresh agent.
+    assert 0 < numbers['discounted_return'] < 2 / (1 - 0.99)
+
+
+def test_discounted_returns_are_the_rewards_that_followed():
+    reward, value = np.array([1.0, 2.0, 4.0, 8.0]), np.array([0.0, 0.0, 100.0])
+    ended = inspection.discounted_returns(reward, value, 0.5, terminated=True)
+    np.testing.assert_allclose(ended, [4.0, 6.0, 8.0])
+    cut = inspection.discounted_returns(reward, value, 0.5, terminated=False)
+    np.testing.assert_allclose(cut, [27.0, 52.0, 100.0])
+
+
+@pytest.mark.parametrize('reward', [0.5, 2.0])
+def test_value_of_an_endless_reward_is_its_own_discounted_return(reward):
+    rewards = np.full(200, reward)
+    value = np.full(199, reward / (1 - 0.99))
+    np.testing.assert_allclose(
+        inspection.discounted_returns(rewards, value, 0.99, terminated=False), value)
 
 
 def test_without_a_checkpoint_nothing_is_judged(tmp_path):
