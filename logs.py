@@ -28,6 +28,8 @@ OPTIONS = tuple(field.name for field in dataclasses.fields(config.Config))
 METHODS = ('mummi', 'cvrl', 'dreamer')  # in the order of figures and tables
 TEXT = ('mode', 'condition', 'sensor')  # columns of the logs that are not numbers
 FINAL = 0.1  # the final return is the mean of this last part of the training episodes
+# How a condition of --test is called in tables.
+CONDITIONS = {'eval': 'drop-out chance {}', 'without': '{} gone', 'only': '{} alone'}
 LEAST_RUNS = 3  # fewer runs of a method say nothing about its distribution
 
 
@@ -279,18 +281,29 @@ def final_return(run):
     return returns.tail(math.ceil(FINAL * len(returns))).mean() if len(returns) else math.nan
 
 
-def evaluations(runs, condition, key):
-    """Returns under missing sensors, a row for each value of the column `key`.
+def evaluations(runs, condition):
+    """Returns under missing sensors, a row for each ratio of the condition 'ratio', or each sensor
+    of 'without' and 'only'.
 
     Columns: mean (over runs, of each run's mean over its episodes), deviation (over all
     episodes of all runs), runs, episodes.
     """
     rows = pd.concat([run.results.assign(run=run.folder) for run in runs])
     rows = rows[rows['condition'] == condition]
+    key = 'ratio' if condition == 'ratio' else 'sensor'
     means = rows.groupby([key, 'run'])['return'].mean().groupby(key)
     episodes = rows.groupby(key)['return']
     return pd.DataFrame({'mean': means.mean(), 'deviation': episodes.std(),
                          'runs': means.count(), 'episodes': episodes.count()})
+
+
+def conditions(runs):
+    """What the runs were judged under, (condition, ratio or sensor), in the order of figures and
+    tables: ratios, then each sensor gone, then each alone."""
+    known = list(config.SENSORS)
+    return [(condition, key) for condition in ('ratio', 'without', 'only') for key in sorted(
+        evaluations(runs, condition).index, key=lambda key: (
+            known.index(key) if key in known else len(known), key))]
 
 
 def interquartile_mean(scores, axis=None):
@@ -321,7 +334,7 @@ def aggregate(groups):
     """
     scores = []
     for run in everyone(groups):
-        found = evaluations([run], 'ratio', 'ratio')['mean'].to_dict()
+        found = evaluations([run], 'ratio')['mean'].to_dict()
         scores += [(at, run.method, run.config.task, value / run.config.time_limit)
                    for at, value in ({'final': final_return(run)} | found).items()]
     scores = pd.DataFrame(scores, columns=['at', 'method', 'task', 'score']).dropna()
@@ -356,44 +369,71 @@ def table(groups):
     for task, group in groups.items():
         for method, runs in group.items():
             finals = pd.Series([final_return(run) for run in runs], dtype=float)
+            means = pd.Series([run.returns('train')['return'].mean() for run in runs], dtype=float)
             row = {
                 'task': task, 'method': method, 'seeds': len(runs),
                 'unfinished': sum(not run.finished for run in runs),
                 'steps_reached': min(run.reached for run in runs),
                 'steps_asked': max(run.config.steps for run in runs),
+                'mean_return': means.mean(), 'mean_return_std': means.std(),
                 'final_return': finals.mean(), 'final_return_std': finals.std()}
-            found = evaluations(runs, 'ratio', 'ratio')
-            for ratio, values in found.iterrows():
-                row[f'eval_{ratio:g}'] = values['mean']
-                row[f'eval_{ratio:g}_std'] = values['deviation']
-                if found['mean'].get(0.0, 0) > 0:
-                    row[f'eval_{ratio:g}_kept'] = values['mean'] / found['mean'][0.0]
+            whole = evaluations(runs, 'ratio')['mean'].get(0.0, 0)
+            for condition, key in conditions(runs):
+                values = evaluations(runs, condition).loc[key]
+                name = condition_column(condition, key)
+                row[name], row[f'{name}_std'] = values['mean'], values['deviation']
+                if whole > 0:
+                    row[f'{name}_kept'] = values['mean'] / whole
             rows.append(row)
     frame = pd.DataFrame(rows)
-    # A group without a ratio must not push its columns to the end.
-    ratios = sorted({float(name.split('_')[1]) for name in frame if name.startswith('eval_')})
-    names = [name for name in frame if not name.startswith('eval_')]
-    names += [f'eval_{ratio:g}{end}' for ratio in ratios for end in ('', '_std', '_kept')]
-    return frame.reindex(columns=names)
+    # The columns of a group without some condition must not be pushed to the end by it.
+    judged = [condition_column(*one) for one in conditions(everyone(groups))]
+    judged = [name + end for name in judged for end in ('', '_std', '_kept')]
+    return frame.reindex(columns=[name for name in frame if name not in judged] + judged)
+
+
+def condition_column(condition, key):
+    """The name of a condition of `conditions` as a column of the table."""
+    return f'eval_{key:g}' if condition == 'ratio' else f'{condition}_{key}'
+
+
+def summed_up(row, name):
+    """Mean ± deviation (kept fraction) of a condition in a row of the table, as far as known."""
+    parts = [(row[name], '{:.0f}'), (row[f'{name}_std'], ' ± {:.0f}'),
+             (row[f'{name}_kept'], ' ({:.2f})')]
+    return ''.join(text.format(value) for value, text in parts if not math.isnan(value))
+
+
+def markdown(header, rows):
+    """The lines of a table; numbers that are not there are left out."""
+    lines = [header, ['---'] * len(header), *(
+        ['' if str(cell) == 'nan' else str(cell) for cell in row] for row in rows)]
+    return ['| ' + ' | '.join(line) + ' |' for line in lines]
 
 
 def write_table(frame, outdir):
-    """table.csv with all digits, and table.md with a legend of the columns."""
+    """table.csv with all digits; table.md with the returns of training, then those of evaluation
+    with a row for each condition, and what the numbers are."""
     frame.to_csv(os.path.join(outdir, 'table.csv'), index=False)
-    lines = ['| ' + ' | '.join(frame.columns) + ' |', '|' + ' --- |' * len(frame.columns)]
-    for row in frame.itertuples(index=False):
-        cells = []
-        for name, value in zip(frame.columns, row):
-            if isinstance(value, float):
-                value = '' if math.isnan(value) else format(
-                    value, '.2f' if name.endswith('kept') else '.1f')
-            cells.append(str(value))
-        lines.append('| ' + ' | '.join(cells) + ' |')
-    lines += ['', textwrap.fill(
-        'steps_reached: of the shortest run. final_return: mean of the last 10 % of the training '
-        'episodes of each seed, then over seeds; _std: standard deviation over seeds. '
-        'eval_<ratio>: return at that missing ratio, mean over seeds of the mean over episodes; '
-        '_std: standard deviation over all episodes of all seeds; _kept: fraction of the mean '
-        'at ratio 0.', 98)]
+    judged = [name.removesuffix('_kept') for name in frame if name.endswith('_kept')]
+    training = [name for name in frame if not name.startswith(('eval_', 'without_', 'only_'))]
+    lines = markdown(training, (
+        [format(value, '.1f') if isinstance(value, float) else value for value in row]
+        for row in frame[training].itertuples(index=False)))
+    lines += ['', *textwrap.wrap(
+        'steps_reached: of the shortest run. mean_return: mean of all training episodes of each '
+        'seed, then over seeds; final_return: the same of the last 10 % of them. _std: standard '
+        'deviation over seeds.', 98)]
+    for task, rows in frame.groupby('task', sort=False):
+        rows = rows.set_index('method')
+        present = [name for name in judged if rows[name].notna().any()]
+        if present:
+            lines += ['', *markdown([f'{task}: missing', *rows.index], (
+                [CONDITIONS[name.split('_')[0]].format(name.split('_', 1)[1]), *(
+                    summed_up(row, name) for _, row in rows.iterrows())] for name in present))]
+    if judged:
+        lines += ['', *textwrap.wrap(
+            'Returns of --test: mean over seeds of the mean over episodes ± standard deviation '
+            'over all episodes of all seeds (fraction of the mean with nothing missing).', 98)]
     with open(os.path.join(outdir, 'table.md'), 'w', encoding='utf-8') as file:
         file.write('\n'.join(lines) + '\n')

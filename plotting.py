@@ -29,6 +29,7 @@ from config import UserError
 from logs import (
     LEAST_RUNS,
     aggregate,
+    conditions,
     default_bin,
     evaluations,
     everyone,
@@ -200,12 +201,12 @@ def draw_missing_ratio(groups, outdir):
     if not groups:
         print('no results.csv with missing ratios: figure missing_ratio left out')
         return
-    ratios = np.unique(evaluations(everyone(groups), 'ratio', 'ratio').index)
+    ratios = np.unique(evaluations(everyone(groups), 'ratio').index)
     gap = np.diff(ratios).min() if len(ratios) > 1 else 0.1
     figure, axes = panels(list(groups))
     for one, group in zip(axes, groups.values()):
         for index, (method, runs) in enumerate(group.items()):
-            rows = evaluations(runs, 'ratio', 'ratio')
+            rows = evaluations(runs, 'ratio')
             aside = (index - (len(group) - 1) / 2) * 0.08 * gap
             one.errorbar(
                 rows.index + aside, rows['mean'], rows['deviation'].fillna(0), capsize=2.5,
@@ -226,17 +227,13 @@ def draw_single_sensor(groups, outdir):
     if not groups:
         print('no results.csv with single sensors: figure single_sensor left out')
         return
-    known, runs = list(config.SENSORS), everyone(groups)
     columns = [('ratio', 0.0)] + [
-        (part, sensor) for part in ('without', 'only') for sensor in sorted(
-            evaluations(runs, part, 'sensor').index,
-            key=lambda name: (known.index(name) if name in known else len(known), name))]
+        one for one in conditions(everyone(groups)) if one[0] != 'ratio']
     figure, axes = panels(list(groups), 1, width=max(5, 2 + len(columns)), height=3.6)
     for one, group in zip(axes, groups.values()):
         broad = 0.8 / len(group)
         for index, (method, members) in enumerate(group.items()):
-            rows = {part: evaluations(members, part, 'ratio' if part == 'ratio' else 'sensor')
-                    for part in ('ratio', 'without', 'only')}
+            rows = {part: evaluations(members, part) for part in ('ratio', 'without', 'only')}
             places = np.arange(len(columns)) + (index - (len(group) - 1) / 2) * broad
             values, spread = (np.array([rows[part][name].get(key, math.nan)
                                         for part, key in columns])

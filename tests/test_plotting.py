@@ -336,14 +336,14 @@ def test_many_curves_keep_their_colours_apart_and_their_panels_high(tmp_path):
 def test_evaluations_against_loops(tmp_path):
     for seed, level in enumerate((100.0, 200.0)):
         make(tmp_path, seed=seed, level=level)
-    rows = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'ratio', 'ratio')
+    rows = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'ratio')
     for ratio in (0, 0.1):
         values = [[level * (1 - ratio) + 10 * episode for episode in range(3)]
                   for level in (100.0, 200.0)]
         assert rows['mean'][ratio] == pytest.approx(statistics.mean(map(statistics.mean, values)))
         assert rows['deviation'][ratio] == pytest.approx(statistics.stdev(values[0] + values[1]))
         assert rows['runs'][ratio] == 2 and rows['episodes'][ratio] == 6
-    only = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'only', 'sensor')
+    only = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'only')
     assert list(only.index) == ['image', 'touch'] and only['mean']['image'] == 76
 
 
@@ -353,7 +353,7 @@ def test_mean_counts_seeds_equally_and_the_newest_checkpoint_only(tmp_path, caps
         write(os.path.join(folder, 'results.csv'), RESULTS, [
             (500, 'ratio', '', 0, 0, 999, 1000, 9, 0),
             *((1000, 'ratio', '', 0, 0, value, 1000, 9, 0) for value in values)])
-    rows = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'ratio', 'ratio')
+    rows = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'ratio')
     assert rows['mean'][0] == 50
     assert capsys.readouterr().out.count('1 rows of older checkpoints left out') == 2
 
@@ -428,10 +428,29 @@ def test_table(tmp_path):
     assert float(mummi['eval_0.1_kept']) == pytest.approx(145 / 160)
     assert float(mummi['eval_0_std']) == pytest.approx(
         statistics.stdev([100, 110, 120, 200, 210, 220]))
-    assert cvrl['eval_0'] == '' and cvrl['final_return_std'] == ''
-    lines = (tmp_path / 'out' / 'table.md').read_text().splitlines()
-    assert len({line.count('|') for line in lines[:4]}) == 1
-    assert '| 145.0 |' in lines[2] and '| 0.91 |' in lines[2] and 'last 10 %' in lines[5]
+    # 28 and 18 training episodes, the first of them the third of all.
+    means = [100 + 10 * statistics.mean(range(3, 31)), 200 + 10 * statistics.mean(range(3, 21))]
+    assert float(mummi['mean_return']) == pytest.approx(statistics.mean(means))
+    assert float(mummi['without_touch']) == 76 and float(mummi['only_image']) == 76
+    assert float(mummi['only_touch_kept']) == pytest.approx(76 / 160)
+    assert cvrl['eval_0'] == '' and cvrl['final_return_std'] == '' and cvrl['only_image'] == ''
+    text = (tmp_path / 'out' / 'table.md').read_text()
+    lines = text.splitlines()
+    assert len({line.count('|') for line in lines[:4]}) == 1 and 'last 10 %' in text
+    start = lines.index(f'| {WALK}: missing | mummi | cvrl |')
+    assert lines[start + 2:start + 8] == [
+        '| drop-out chance 0 | 160 ± 55 (1.00) |  |',
+        '| drop-out chance 0.1 | 145 ± 50 (0.91) |  |',
+        '| image gone | 76 ± 27 (0.47) |  |', '| touch gone | 76 ± 27 (0.47) |  |',
+        '| image alone | 76 ± 27 (0.47) |  |', '| touch alone | 76 ± 27 (0.47) |  |']
+
+
+def test_table_of_one_episode_and_no_whole_sensors_has_no_spread_and_no_fraction(tmp_path):
+    folder = make(tmp_path / 'in')
+    write(os.path.join(folder, 'results.csv'), RESULTS, [
+        (20000, 'without', 'image', '', 0.5, 123, 1000, 9, 0)])
+    logs.write_table(logs.table(logs.load(tmp_path / 'in')), tmp_path)
+    assert '| image gone | 123 |' in (tmp_path / 'table.md').read_text().splitlines()
 
 
 def test_draw_run(tmp_path):
