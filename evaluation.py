@@ -84,8 +84,8 @@ def save(results, path):
 
 
 def table(results):
-    """Mean and standard deviation of the returns of each condition, and the mean as a fraction
-    of the mean with nothing missing, as text."""
+    """Mean and standard deviation (of the sample, as in the figures) of the returns of each
+    condition, and the mean as a fraction of the mean with nothing missing, as text."""
     groups = results.groupby(['condition', 'sensor', 'ratio'], sort=False)
     full = results[(results.condition == 'ratio') & (results.ratio == 0)]['return'].mean()
     lines = [f'{"missing":<24}{"return":>9}{"std":>9}{"fraction":>10}{"really missing":>18}']
@@ -95,8 +95,9 @@ def table(results):
         returns = group['return']
         missing = group[[c for c in group if c.startswith('missing_')]].mean()
         fraction = f'{returns.mean() / full:.2f}' if full else '-'
+        spread = f'{returns.std():.1f}' if len(returns) > 1 else '-'
         lines.append(
-            f'{name:<24}{returns.mean():>9.1f}{returns.std(ddof=0):>9.1f}{fraction:>10}'
+            f'{name:<24}{returns.mean():>9.1f}{spread:>9}{fraction:>10}'
             '   ' + ' '.join(f'{m:5.0%}' for m in missing))
     sensors = [c.removeprefix('missing_') for c in results if c.startswith('missing_')]
     lines[0] = lines[0].replace('really missing', 'missing ' + '/'.join(sensors))

@@ -203,6 +203,17 @@ def test_single_sensor_is_only_tested_by_ratios():
     assert [t[0] for t in evaluation.conditions([0, 0.1], ['image'])] == ['ratio', 'ratio']
 
 
+def test_printed_table_has_mean_spread_of_the_sample_and_fraction():
+    rows = pd.DataFrame([
+        {'condition': 'ratio', 'sensor': '', 'ratio': ratio, 'return': value,
+         'missing_image': ratio}
+        for ratio, values in ((0.0, (100, 104)), (0.5, (51,))) for value in values])
+    lines = [line.split() for line in evaluation.table(rows).splitlines()]
+    assert lines[1:] == [
+        ['all', 'at', '0', '102.0', '2.8', '1.00', '0%'],
+        ['all', 'at', '0.5', '51.0', '-', '0.50', '50%']]
+
+
 def test_results_of_other_checkpoints_are_kept(tmp_path):
     row = {'step': 1, 'condition': 'ratio', 'sensor': '', 'ratio': 0.0, 'episode': 0, 'seed': 7,
            'return': 5.0, 'length': 10}
