@@ -94,7 +94,7 @@ def table(results):
                 'only': f'all but {sensor} gone'}[condition]
         returns = group['return']
         missing = group[[c for c in group if c.startswith('missing_')]].mean()
-        fraction = f'{returns.mean() / full:.2f}' if full else '-'
+        fraction = f'{returns.mean() / full:.2f}' if full > 0 else '-'
         spread = f'{returns.std():.1f}' if len(returns) > 1 else '-'
         lines.append(
             f'{name:<24}{returns.mean():>9.1f}{spread:>9}{fraction:>10}'

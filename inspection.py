@@ -241,7 +241,7 @@ def draw_heads(inside, ahead, episode, times, sensors, path, title):
     axes[0].plot(times, episode['reward'][:len(times)], color='0.2', label='received')
     axes[0].plot(times, inside['reward'], color=COLOURS[5], linewidth=1, label='predicted')
     axes[0].set_ylabel('reward\n(a decision)')
-    axes[1].plot(times, ahead, color='0.2', label='received from here on')
+    axes[1].plot(times, ahead, color='0.2', label='received from here on\n(then the last value)')
     axes[1].plot(times, inside['value'], color=COLOURS[0], linewidth=1, label='value')
     axes[1].set_ylabel('discounted return')
     for axis in axes[:2]:

@@ -207,7 +207,7 @@ class Run:
         self._show(phase='train')
         if not self.compiled:
             self.compiled = True
-            self._show('building the graph of the first update')
+            self._show('building the graph of the first update', at_once=True)
         for batch in self.replay.batches(config.batch, config.length, seeds):
             metrics = self.agent.train(batch)
             updates, rows = updates + 1, rows + 1
@@ -223,11 +223,14 @@ class Run:
             self._show(f'update {updates}/{due}, {rate:.2f} updates/s, {self._recent()}')
 
     def _log(self, updates, values):
-        if not np.isfinite(values['model_loss']) and self.agent.compute != tf.float16:
-            bad = [key for key, value in values.items() if not np.isfinite(value)]
+        bad = [key for key, value in values.items()
+               if key.endswith(('_loss', '_gradient')) and not np.isfinite(value)]
+        # In float16 an update that overflows changes no weight.
+        if bad and self.agent.compute != tf.float16:
             raise UserError(
                 f'not finite at update {updates}: {", ".join(bad)}; the last checkpoint is whole: '
-                'resume with --precision float32, or a smaller --model_rate')
+                'resume with --precision float32, or smaller --model_rate, --actor_rate and '
+                '--value_rate')
         self.logger.update(
             {'step': self.step, 'updates': updates, 'seconds': self.seconds()} | values)
 
@@ -275,15 +278,16 @@ class Run:
         """Wall time of the run, all its sessions together."""
         return time.time() - self.began
 
-    def _show(self, text=None, phase=None):
-        """Changes what stands beside the bar: drawn at once on a terminal, seldom in a file, where
-        a line for each of 5,000 updates hides the others."""
+    def _show(self, text=None, phase=None, at_once=False):
+        """Changes what stands beside the bar: drawn at once on a terminal, seldom in a file (but
+        for what must be seen `at_once`), where a line for each of 5,000 updates hides the others.
+        """
         if text is not None:
             self.bar.set_postfix_str(text, refresh=False)
         if phase is not None:
             self.bar.set_description_str(f'{phase:<8}', refresh=False)
         now = time.monotonic()
-        if sys.stderr.isatty() or now - self.shown >= FILE_INTERVAL:
+        if at_once or sys.stderr.isatty() or now - self.shown >= FILE_INTERVAL:
             self.shown = now
             self.bar.refresh()
 
