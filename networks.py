@@ -117,7 +117,11 @@ class Dense(tf.Module):
 
 class Perceptron(tf.Module):
     """`layers` hidden layers of `units`, then a linear layer: [..., inputs] -> float32
-    [..., outputs]."""
+    [..., outputs].
+
+    The linear layer of a single output is computed in float32, at no cost: bfloat16 has no
+    fractions above 128, and the values of a good policy come near 200.
+    """
 
     def __init__(self, inputs, layers, units, outputs, precision, activation=tf.nn.elu):
         super().__init__()
@@ -125,11 +129,12 @@ class Perceptron(tf.Module):
         self.hidden = [
             Dense(width, units, activation, precision) for width in widths[:-1]]
         self.output = Dense(widths[-1], outputs, None, precision)
+        self.last = tf.float32 if outputs == 1 else precision.compute
 
     def __call__(self, x):
         for layer in self.hidden:
             x = layer(x)
-        return tf.cast(self.output(x), tf.float32)
+        return tf.cast(self.output.read(self.last)(x), tf.float32)
 
 
 def scaled(sensor, raw):

@@ -105,6 +105,18 @@ def test_bfloat16_encoder_does_not_round_small_differences_of_depth_away():
 
 
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'float16'])
+def test_single_numbers_keep_their_fractions_where_values_are_large(precision):
+    """Above 128 the steps of bfloat16 are 1, and those of float16 1/8."""
+    tf_keras.utils.set_random_seed(0)
+    head = networks.Perceptron(6, 2, 8, 1, networks.Precision(precision))
+    head.output.bias.assign([195.3])
+    outputs = head(tf.constant(normals(50, 6)))
+    assert outputs.dtype == tf.float32 and outputs.shape == (50, 1)
+    steps = outputs * 16
+    assert np.mean(np.abs(steps - np.round(steps)) > 1e-3) > 0.9
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'float16'])
 @pytest.mark.parametrize('layer', ['dense', 'encoder', 'decoder'])
 def test_gradients_of_biases_are_whole_sums_over_many_rows(layer, precision):
     """Of outputs' sums, so that the gradient of the last bias is the count of active outputs.
