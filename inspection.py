@@ -84,8 +84,10 @@ def inspect(method, representation, config, description):
         episode['reward'], inside['value'], config.discount, episode['discount'][-1] == 0)
     draw_heads(inside, ahead, episode, times[:entries], sensors, folder / 'heads.png', title)
     numbers = {
-        'return': float(episode['reward'].sum()), 'value': float(inside['value'].mean()),
-        'discounted_return': float(ahead.mean())}
+        'return': float(episode['reward'].sum()),
+        'reward_error': float(np.abs(inside['reward'] - episode['reward'][:entries]).mean()),
+        'reward_deviation': float(episode['reward'][:entries].std()),
+        'value': float(inside['value'].mean()), 'discounted_return': float(ahead.mean())}
     numbers |= {k: v for k, v in summary(episode, sensors, config.action_repeat).items()
                 if k.startswith('missing_')}
     numbers |= {key: float(value) for key, value in inside['metrics'].items()}

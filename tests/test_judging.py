@@ -104,6 +104,7 @@ def test_inspection_writes_pictures_that_show_something(judged):
     assert {'agree_image', 'find_image_depth', 'find_depth_image'} <= set(numbers.index)
     # A reward is between 0 and 2 for a decision, and so are the returns of a fresh agent.
     assert 0 < numbers['discounted_return'] < 2 / (1 - 0.99)
+    assert 0 < numbers['reward_deviation'] < 1 and 0 < numbers['reward_error'] < 2
 
 
 def test_discounted_returns_are_the_rewards_that_followed():
