@@ -35,7 +35,7 @@ results: .venv/installed
 	$(BIN)/python plotting.py --indir results/sweep --outdir results/figures/sweep \
 		--by actor_rate,value_rate,horizon --metrics value,value_loss,actor_entropy
 	$(BIN)/python plotting.py --indir results/methods --outdir results/figures/methods \
-		--metrics image_loss,depth_loss,value,actor_entropy
+		--metrics reward_loss,imagined_reward,value,actor_entropy
 
 clean:
 	rm -rf .venv logdir/demo
