@@ -91,7 +91,8 @@ def inspect(method, representation, config, description):
     numbers |= {k: v for k, v in summary(episode, sensors, config.action_repeat).items()
                 if k.startswith('missing_')}
     numbers |= {key: float(value) for key, value in inside['metrics'].items()}
-    numbers |= {f'open_loop_error_{s}': float(np.nanmean(e)) for s, e in errors.items()
+    unseen = {sensor: error[OBSERVED:] for sensor, error in errors.items()}
+    numbers |= {f'open_loop_error_{s}': float(np.nanmean(e)) for s, e in unseen.items()
                 if np.isfinite(e).any()}
     if not inside['metrics']:
         numbers['agreement'] = '-'

@@ -64,8 +64,9 @@ class RecurrentStateSpaceModel(tf.Module):
         """The functions of one step, with the weights read and cast to `compute` once."""
         return Dynamics(self, compute or self.precision.compute)
 
-    def filter(self, embedding, action, posterior_noise, prior_noise):
-        """Posterior and prior states [B, L, ...] of sequences that start from zeros.
+    def filter(self, embedding, action, noise):
+        """Posterior and prior states [B, L, ...] of sequences that start from zeros; of the
+        posterior a sample, of the prior its mean.
 
         embedding [B, L, E], action [B, L, A] (a_t led to entry t), noise [B, L, S]. The same
         as transition, posterior and prior entry by entry; what does not depend on the
@@ -83,15 +84,15 @@ class RecurrentStateSpaceModel(tf.Module):
             self.precision.compute, rows=slice(self.deter, None), activation=False)
         action, embedding = from_action(action), tf.cast(from_embedding(embedding), tf.float32)
         state, states = self.initial(action.shape[0]), []
-        for a, e, noise in zip(*(
-                tf.unstack(x, axis=1) for x in (action, embedding, posterior_noise))):
+        for a, e, step_noise in zip(*(
+                tf.unstack(x, axis=1) for x in (action, embedding, noise))):
             inputs = tf.nn.elu(from_state(state.stochastic) + a)
             deterministic = step.gated(inputs, state.deterministic)
             hidden = tf.nn.elu(from_deterministic(deterministic) + e)
-            state = step.state(step.posterior_output(hidden), noise, deterministic)
+            state = step.state(step.posterior_output(hidden), step_noise, deterministic)
             states.append(state)
         posterior = State(*(tf.stack(parts, 1) for parts in zip(*states)))
-        return posterior, self.read().prior(posterior.deterministic, prior_noise)
+        return posterior, self.read().prior(posterior.deterministic, 0.0)
 
 
 class Dynamics:
@@ -123,7 +124,8 @@ class Dynamics:
         return candidate + update * (deterministic - candidate)
 
     def prior(self, deterministic, noise):
-        """The state predicted without an observation. noise: standard normal [..., S]."""
+        """The state predicted without an observation. noise: standard normal [..., S]; 0 gives
+        the mean."""
         return self.state(
             self.prior_output(self.prior_hidden(deterministic)), noise, deterministic)
 
@@ -213,12 +215,12 @@ class WorldModel(tf.Module):
         """Total loss (scalar), its named terms and metrics, and the posterior [B, L, ...].
 
         batch: raw observations with flags, action, reward, discount, each [B, L, ...].
-        noise: [2, B, L, S] standard normal.
+        noise: standard normal [B, L, S], of the posterior's samples.
         """
         leading = list(batch['reward'].shape)
         embeddings = self.representation.embed(batch)
         posterior, prior = self.dynamics.filter(
-            embeddings['joint'], batch['action'], noise[0], noise[1])
+            embeddings['joint'], batch['action'], noise)
         features = posterior.features()
         divergence = tf.reduce_mean(tf.reduce_sum(
             tfd.kl_divergence(posterior.distribution(), prior.distribution()), -1))
@@ -391,7 +393,7 @@ class Agent(tf.Module):
         config = self.config
         size = list(batch['reward'].shape)
         start, metrics = self._train_model(
-            batch, self.random.normal([2, *size, config.stoch]))
+            batch, self.random.normal([*size, config.stoch]))
         metrics |= self._train_behaviour(start)
         if self.decoders:
             metrics |= self._train_decoders(start.features(), batch)
@@ -543,11 +545,12 @@ class Agent(tf.Module):
         """sensor -> scaled predictions [B, L, *shape]: the first `observed` entries from the
         posterior, the others imagined by the recorded actions without looking."""
         count, length = batch['reward'].shape
+        observed = min(observed, length)
         embeddings = self.world.representation.embed(
             {key: value[:, :observed] for key, value in batch.items()})
-        noise = self.random.normal([2, count, observed, self.config.stoch])
         posterior, _ = self.world.dynamics.filter(
-            embeddings['joint'], batch['action'][:, :observed], noise[0], noise[1])
+            embeddings['joint'], batch['action'][:, :observed],
+            self.random.normal([count, observed, self.config.stoch]))
         features = posterior.features()
         if length > observed:
             imagined = self.world.imagine(
@@ -563,8 +566,7 @@ class Agent(tf.Module):
         metrics, and reconstructions."""
         state = State(**latents)
         features = state.features()
-        prior = self.world.dynamics.read().prior(
-            state.deterministic, tf.zeros_like(state.stochastic))
+        prior = self.world.dynamics.read().prior(state.deterministic, 0.0)
         embeddings = self.world.representation.embed(observation)
         # The representation's numbers are defined for sequences: here, one of length T.
         sequence = lambda x: tf.nest.map_structure(lambda y: y[None], x)  # noqa: E731

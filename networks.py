@@ -284,7 +284,7 @@ def squared_distances(left, right):
 
 
 def relative_distance(left, right, flags):
-    """The mean squared distance of left_i to its own right_i over that to the next flagged
+    """The mean squared distance of left_i to its own right_i over that to another flagged
     right_j, [N, width] each: 0 where they are the same, 1 where they are not related."""
     rows = tf.where(flags > 0)
     left, right = tf.gather_nd(left, rows), tf.gather_nd(right, rows)

@@ -28,8 +28,9 @@ class Optimiser(tf.Module):
     object is all that there is to restore.
     """
 
-    # The scale of the loss doubles after so many good steps, and halves after a bad one.
-    PATIENCE = 1000
+    # The scale of the loss doubles after so many good steps, and halves after a bad one, between
+    # 1 and the largest: a gradient that does not go through float16 never stops it.
+    PATIENCE, SCALE, LARGEST = 1000, 2.0 ** 15, 2.0 ** 24
 
     def __init__(self, name, variables, rate, clip, weight_decay=0.0, loss_scaling=False):
         super().__init__(name=name)
@@ -39,7 +40,7 @@ class Optimiser(tf.Module):
         self.second = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.targets]
         self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.loss_scaling = loss_scaling
-        self.scale = tf.Variable(2.0 ** 15 if loss_scaling else 1.0, trainable=False)
+        self.scale = tf.Variable(self.SCALE, trainable=False)
         self.good = tf.Variable(0, trainable=False)
 
     def step(self, tape, loss):
@@ -63,7 +64,8 @@ class Optimiser(tf.Module):
         def good():
             self._apply(gradients, norm)
             grow = self.good + 1 >= self.PATIENCE
-            self.scale.assign(tf.where(grow, self.scale * 2, self.scale))
+            self.scale.assign(tf.minimum(
+                tf.where(grow, self.scale * 2, self.scale), self.LARGEST))
             self.good.assign(tf.where(grow, 0, self.good + 1))
             return True
 
@@ -388,7 +390,7 @@ def gif(frames, rate):
 
 
 class Checkpoints:
-    """The last few states of a tf.Module, each written whole or not at all."""
+    """The last few states of a tf.Module. One that a kill left damaged is passed over."""
 
     def __init__(self, folder, module, keep=3, report=print):
         self.folder, self.report = pathlib.Path(folder), report
@@ -401,8 +403,9 @@ class Checkpoints:
         return sorted(path.with_suffix('') for path in found)
 
     def save(self, number):
-        """Write the state under `number`, which grows, and drop the oldest beyond `keep`."""
-        # TensorFlow writes under temporary names and renames the index last.
+        """Write the state under `number`, in place of one of the same number, and drop the oldest
+        beyond `keep`."""
+        # TensorFlow writes the values under temporary names, and the index last.
         self.checkpoint.write(str(self.folder / f'state-{number:09d}'))
         kept = {path.name for path in self.paths()[-self.keep:]}
         for part in self.folder.glob('state-*'):
@@ -424,8 +427,8 @@ class Checkpoints:
                 self.report(f'warning: {error}')
         if paths:
             raise UserError(
-                f'no checkpoint in {self.folder} can be read; choose another --logdir, or '
-                'remove the folder to train anew on the episodes')
+                f'no checkpoint in {self.folder} can be read; choose another --logdir, or remove '
+                'its state-* files to train anew on its episodes')
         return None
 
     def load(self, path):

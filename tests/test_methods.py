@@ -172,7 +172,7 @@ def test_content_of_a_dropped_sensor_changes_no_embedding_loss_or_gradient():
         gone = batch[flag(sensor)][..., 0] == 0
         assert gone.any() and not np.any(batch[sensor][gone])
         garbage[sensor][gone] = random.uniform(0, 255, garbage[sensor][gone].shape)
-    noise = tf.constant(normals(2, 4, 8, agent.config.stoch))
+    noise = tf.constant(normals(4, 8, agent.config.stoch))
     results = []
     for arrays in batch, garbage:
         with tf.GradientTape() as tape:
@@ -355,14 +355,15 @@ def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
     def update():
         with tf.GradientTape() as tape:
             loss, metrics, _ = agent.world.loss(
-                batch, agent.random.normal([2, 2, 4, agent.config.stoch]))
+                batch, agent.random.normal([2, 4, agent.config.stoch]))
         optimiser.step(tape, loss)
         return metrics
 
     history = [{key: float(value) for key, value in update().items()} for _ in range(300)]
     last = {key: np.median([row[key] for row in history[-30:]]) for key in history[0]}
     # Normal densities of deviation 1 leave log(2 pi) / 2 for each value: of the reward one, of
-    # Dreamer's sensors as many as they have. The bounds leave nothing.
+    # Dreamer's sensors as many as they have. The bounds leave nothing; but rectified codes may
+    # all be 0 for two steps, which an inner product then cannot tell apart: 2 log(2) / 8.
     half = 0.5 * np.log(2 * np.pi)
     floor = half * (1 + (64 * 64 * 4 + 2 if method == 'dreamer' else 0)) + 30
     begin, end = history[0]['model_loss'] - floor, last['model_loss'] - floor
@@ -371,7 +372,7 @@ def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
     assert last['reward_loss'] - half < 0.1
     for key, value in last.items():
         if method != 'dreamer' and key in ('image_loss', 'depth_loss', 'contrast_loss'):
-            assert value < 0.1 < 1 < history[0][key]
+            assert value < (0.2 if words else 0.1) < 1 < history[0][key]
 
 
 def test_agreement_numbers_equal_plain_loops_over_the_flagged_rows():
