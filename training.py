@@ -42,7 +42,9 @@ def main(method, representation, config):
     except UserError as error:
         configuration.fail(error)
     except KeyboardInterrupt:
-        print(f'\ninterrupted; the same command resumes {config.logdir}', file=sys.stderr)
+        training = not (config.dry_run or config.test or config.inspect)
+        print('\ninterrupted' + training * f'; the same command resumes {config.logdir}',
+              file=sys.stderr)
         raise SystemExit(130) from None
 
 
@@ -99,8 +101,11 @@ class Run:
                 if resumed or self.step else 'a new run') + f' in {self.folder}')
 
     def _prepare_folder(self):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = open(self.folder / 'lock', 'w')
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.lock = open(self.folder / 'lock', 'w')
+        except OSError as error:
+            raise UserError(f'cannot write in {self.folder} ({error.strerror})') from None
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -141,15 +146,18 @@ class Run:
                 mininterval=0.5 if sys.stderr.isatty() else FILE_INTERVAL) as self.bar:
             if self.step < config.prefill:
                 self.collect_random(config.prefill)
-            self.train_until_due()
-            self.save()
+            self.catch_up()
             while self.step < config.steps:
                 self.collect(min(self.step + config.train_every, config.steps))
-                self.train_until_due()
-                if self.evaluation_due():
-                    self.evaluate()
-                self.save()
+                self.catch_up()
         self.say(f'finished: {self.step:,} steps, {int(self.agent.updates):,} updates')
+
+    def catch_up(self):
+        """Updates and evaluation that are due at the present step, perhaps since before a kill."""
+        self.train_until_due()
+        if self.evaluation_due():
+            self.evaluate()
+        self.save()
 
     def updates_due(self):
         """Updates that the schedule asks for at the present step. After a kill it asks again for
@@ -225,8 +233,10 @@ class Run:
     def _log(self, updates, values):
         bad = [key for key, value in values.items()
                if key.endswith(('_loss', '_gradient')) and not np.isfinite(value)]
-        # In float16 an update that overflows changes no weight.
-        if bad and self.agent.compute != tf.float16:
+        # In float16 an update that overflows changes no weight and halves the loss scale, to 1 at
+        # the least.
+        if bad and (self.agent.compute != tf.float16 or any(
+                float(o.scale) <= 1 for o in self.agent.optimisers.values())):
             raise UserError(
                 f'not finite at update {updates}: {", ".join(bad)}; the last checkpoint is whole: '
                 'resume with --precision float32, or smaller --model_rate, --actor_rate and '

@@ -88,10 +88,11 @@ def continued(trained, tmp_path_factory):
 
     'longer': MuMMI's with more steps. 'damaged': CVRL's with more steps, after damage to its
     newest checkpoint and an episode. 'picture': a new run of Dreamer from images alone, with
-    the task of MuMMI's run and another seed.
+    the task of MuMMI's run and another seed. 'late': Dreamer's, as a kill in its last phase leaves
+    it, with all episodes and without the last updates and evaluation.
     """
     root = tmp_path_factory.mktemp('continued')
-    folders = {name: root / name for name in ('longer', 'damaged', 'picture')}
+    folders = {name: root / name for name in ('longer', 'damaged', 'picture', 'late')}
     shutil.copytree(trained['mummi'][0], folders['longer'])
     shutil.copytree(trained['cvrl'][0], folders['damaged'])
     data = folders['damaged'] / 'state-000000010.data-00000-of-00001'
@@ -100,12 +101,18 @@ def continued(trained, tmp_path_factory):
     data.write_bytes(content)
     path = folders['damaged'] / 'episodes' / '0000003-51.npz'
     path.write_bytes(path.read_bytes()[:5000])
+    shutil.copytree(trained['dreamer'][0], folders['late'])
+    for path in folders['late'].glob('state-000000010.*'):
+        path.unlink()
+    table = folders['late'] / 'episodes.csv'
+    table.write_text(''.join(table.read_text().splitlines(True)[:-1]))
     processes = {
         'longer': debug('mummi', folders['longer'], *RUNS['mummi'][0], '--steps', 800),
         'damaged': debug('cvrl', folders['damaged'], *RUNS['cvrl'][0], '--steps', 800),
         'picture': debug(
             'dreamer', folders['picture'], '--task', 'dmc_walker_walk', '--sensors', 'image',
-            '--seed', 1, '--steps', 300, '--no-natural')}
+            '--seed', 1, '--steps', 300, '--no-natural'),
+        'late': debug('dreamer', folders['late'], *RUNS['dreamer'][0])}
     results = {name: finish(process) for name, process in processes.items()}
     for code, _, errors in results.values():
         assert code == 0, errors[-2000:]
@@ -210,8 +217,8 @@ def test_evaluations_come_when_a_multiple_of_their_interval_has_passed_and_at_th
     _, folder, _, _ = run
     table, _ = tables(folder)
     evaluated = table[table['mode'] == 'eval']
-    assert evaluated['step'].tolist() == [300, 400, 600]
-    assert evaluated['updates'].tolist() == [4, 6, 10]
+    assert evaluated['step'].tolist() == [200, 400, 600]
+    assert evaluated['updates'].tolist() == [2, 6, 10]
     assert (evaluated['length'] == 100).all()
     assert evaluated['return'].nunique() == 3
 
@@ -233,7 +240,7 @@ def test_videos_move_and_last_as_long_as_what_they_show(run):
     _, folder, _, _ = run
     kinds = {'eval': 51 * 50, 'open_loop_image': 8 * 200, 'open_loop_depth': 8 * 200}
     assert sorted(path.name for path in (folder / 'videos').iterdir()) == sorted(
-        f'{step:09d}-{kind}.gif' for step in (300, 400, 600) for kind in kinds)
+        f'{step:09d}-{kind}.gif' for step in (200, 400, 600) for kind in kinds)
     for path in (folder / 'videos').iterdir():
         with Image.open(path) as picture:
             assert picture.size == ((384, 192) if 'eval' in path.name else (512, 384))
@@ -318,6 +325,16 @@ def test_damaged_checkpoint_and_episode_are_named_and_training_goes_on(trained, 
     before, after = tables(trained['cvrl'][0])[1], tables(folder)[1]
     assert after['updates'].tolist() == before['updates'].tolist() + list(range(9, 15))
     assert np.isfinite(after.to_numpy()).all()
+
+
+def test_a_run_that_was_killed_in_its_last_phase_is_evaluated_at_its_end(trained, continued):
+    folder, out = continued['late']
+    assert 'resumed at 600 steps, 8 updates' in out and 'finished: 600 steps, 10 updates' in out
+    (whole, _), (table, _) = tables(trained['dreamer'][0]), tables(folder)
+    assert whole['mode'].iloc[-1] == 'eval'
+    columns = ['step', 'updates', 'mode']
+    pd.testing.assert_frame_equal(table[columns], whole[columns])
+    assert table['return'][:-1].tolist() == whole['return'][:-1].tolist()
 
 
 def test_a_run_from_images_alone_has_no_other_sensor(continued):
@@ -536,10 +553,14 @@ def test_update_that_is_not_finite_stops_the_run_before_it_is_saved(broken):
         with pytest.raises(config.UserError, match=f'not finite at update 8: {broken};'):
             training.Run._log(run, 8, values | {broken: value})
     assert len(rows) == 1
-    # A loss scale that is too large shows in the same way, and heals itself.
+    # A loss scale that is too large shows in the same way, and heals itself while it can fall.
     run.agent.compute = tf.float16
+    run.agent.optimisers = {'model': types.SimpleNamespace(scale=2.0)}
     training.Run._log(run, 9, values | {broken: np.inf})
     assert len(rows) == 2
+    run.agent.optimisers['value'] = types.SimpleNamespace(scale=1.0)
+    with pytest.raises(config.UserError, match='not finite at update 10'):
+        training.Run._log(run, 10, values | {broken: np.inf})
 
 
 @pytest.mark.parametrize('terminal, drawn', [(True, 40), (False, 3)])
