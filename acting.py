@@ -1,5 +1,6 @@
 """An agent in parallel environments: built, restored, driven, and its episodes summed up."""
 
+import os
 import pathlib
 
 import numpy as np
@@ -38,8 +39,8 @@ class Schedule(tf.Module):
 def restore(representation, config, description):
     """(agent, step of its checkpoint, path of the checkpoint): the run's last state, or that of
     `config.checkpoint`. UserError where there is none: an untrained agent is not judged."""
-    chosen = pathlib.Path(config.checkpoint.removesuffix('.index')) if config.checkpoint else None
-    if not (chosen.with_name(chosen.name + '.index').exists() if chosen else list(
+    chosen = config.checkpoint.removesuffix('.index')
+    if not (os.path.exists(chosen + '.index') if chosen else list(
             pathlib.Path(config.logdir).glob('state-*.index'))):
         raise UserError(
             f'no checkpoint {chosen or "in " + config.logdir}; train first, or name a trained run '
@@ -50,7 +51,7 @@ def restore(representation, config, description):
     if chosen:
         checkpoints.load(chosen)
     path = chosen or checkpoints.restore()
-    return agent, int(schedule.step), path
+    return agent, int(schedule.step), pathlib.Path(path)
 
 
 class Driver:

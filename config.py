@@ -20,6 +20,13 @@ class UserError(Exception):
     """Something that the user can mend: shown as one line, exit code 2, no traceback."""
 
 
+# Settings that name files, or say how a run is computed, stored and logged, not what is learned
+# or judged. `preset` only names values that are settings themselves.
+FREE = {'logdir', 'seed', 'steps', 'preset', 'precision', 'xla', 'dry_run', 'test', 'inspect',
+        'checkpoint', 'test_ratios', 'test_episodes', 'envs', 'replay_memory', 'log_every',
+        'keep_checkpoints'}
+
+
 @dataclasses.dataclass(frozen=True)
 class Sensor:
     """One row of the sensor table.
@@ -376,7 +383,7 @@ def test_ratios(config):
     if not all(0 <= number <= 1 for number in numbers):
         raise UserError(
             f'--test_ratios takes numbers from 0 to 1 as 0,0.05,0.1, not {config.test_ratios!r}')
-    return numbers
+    return list(dict.fromkeys(numbers))
 
 
 def check(config):
@@ -392,19 +399,26 @@ def check(config):
             f'--sensors takes all, or some of {",".join(SENSORS)}, not {config.sensors!r}')
     if not config.logdir and not config.dry_run:
         raise UserError('no folder for the run; type for example --logdir ./logdir/my_run')
-    if os.path.exists(config.logdir or '.') and not os.path.isdir(config.logdir or '.'):
-        raise UserError(f'--logdir {config.logdir} is a file; name a folder')
+    above = os.path.abspath(config.logdir)
+    while not os.path.exists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        raise UserError(f'--logdir {config.logdir}: {above} is a file; name a folder')
+    if config.checkpoint and not config.test and not config.inspect:
+        raise UserError(
+            '--checkpoint is for --test and --inspect; a run resumes from its last checkpoint')
     for name in ('natural_train', 'natural_valid'):
         if config.natural and not os.path.exists(resolve(getattr(config, name))):
             raise UserError(
                 f'--{name} {getattr(config, name)} does not exist; make it with python natural.py, '
                 'or type --no-natural')
     test_ratios(config)
-    entries = config.time_limit // config.action_repeat + 1
+    entries = math.ceil(config.time_limit / config.action_repeat) + 1
     if config.length > entries:
         raise UserError(
             f'--length {config.length} is more than the {entries} entries of an episode '
-            '(time_limit / action_repeat + 1); type a smaller --length')
+            '(one for each action_repeat of the time_limit, and one of the reset); type a smaller '
+            '--length')
 
 
 def resolve(path):
@@ -430,12 +444,19 @@ def save(config, method, path):
 
 
 def load(path):
-    """(Config, method's name) as `save` wrote them; options that are gone are ignored."""
+    """(Config, method's name) as `save` wrote them; options that are gone are ignored. Of the
+    errors, TypeError is for a value of another type."""
     with open(path, encoding='utf-8') as file:
         values = json.load(file)
     method = values.pop('method')
-    names = {field.name for field in dataclasses.fields(Config)}
-    return Config(**{name: value for name, value in values.items() if name in names}), method
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    values = {name: value for name, value in values.items() if name in fields}
+    for name, value in [('method', method), *values.items()]:
+        kind = fields[name].type if name in fields else str
+        kinds = {float: (int, float), Ratios: (int, float, dict)}.get(kind, kind)
+        if not isinstance(value, kinds) or isinstance(value, bool) != (kind is bool):
+            raise TypeError(f'{name} is {value!r}')
+    return Config(**values), method
 
 
 def check_resume(config, method, path, model=True):

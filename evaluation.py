@@ -16,7 +16,7 @@ from config import UserError
 ENVIRONMENTS = 5
 
 # What identifies a row of results.csv: testing again replaces it.
-KEYS = ['step', 'condition', 'sensor', 'ratio', 'seed']
+KEYS = ['step', 'condition', 'sensor', 'ratio', 'seed', 'options']
 
 
 def conditions(ratios, sensors):
@@ -39,6 +39,8 @@ def test(method, representation, config, description):
     write results.csv: a row an episode. Every condition has the same seeds. Nothing else of the
     run is touched."""
     agent, step, path = restore(representation, config, description)
+    target = pathlib.Path(config.logdir) / 'results.csv'
+    before, options = read(target), changed(config)
     sensors = description.sensors
     count = max(config.envs, min(ENVIRONMENTS, config.test_episodes))
     environments = wrappers.vector(config, 'valid', count, description, config.seed)
@@ -56,30 +58,48 @@ def test(method, representation, config, description):
                 for number, (seed, episode) in enumerate(zip(seeds, episodes)):
                     rows.append({
                         'step': step, 'condition': condition, 'sensor': sensor, 'ratio': ratio,
-                        'episode': number, 'seed': int(seed),
+                        'episode': number, 'seed': int(seed), 'options': options,
                         **summary(episode, sensors, config.action_repeat)})
                     bar.update()
     finally:
         environments.close(terminate=True)
     results = pd.DataFrame(rows)
-    target = pathlib.Path(config.logdir) / 'results.csv'
-    save(results, target)
     print(f'\n{method} on {config.task}, {path.name} ({step:,} steps), '
-          f'{config.test_episodes} episodes each; written to {target}\n')
+          f'{config.test_episodes} episodes each{options and f", with {options}"}; for {target}\n')
     print(table(results))
+    save(before, results, target)
 
 
-def save(results, path):
-    """Merge the rows into the CSV at `path`, atomically; rows of the same test are replaced."""
-    if path.exists():
-        try:
-            before = pd.read_csv(path, keep_default_na=False)
-            merged = pd.concat([before, results])
-            results = merged.drop_duplicates(KEYS, keep='last')
-        except (ValueError, KeyError) as error:
-            raise UserError(f'{path} cannot be read ({error}); move it away') from None
+def changed(config):
+    """The settings under which the run is judged that are not its own, as 'natural=False
+    render=full': rows of results.csv that were made under others are no repetition. The drop-out
+    chance is not among them, since every condition has its own."""
+    own = configuration.load(configuration.judged(config))[0]
+    values = ((name, getattr(own, name), getattr(config, name)) for name in vars(config)
+              if name not in configuration.FREE | {'miss_ratio'})
+    return ' '.join(f'{name}={now}' for name, then, now in values if now != then).replace(',', ';')
+
+
+def read(path):
+    """The rows of the results at `path`, none if it is absent; UserError for a damaged file."""
+    if not path.exists():
+        return pd.DataFrame(columns=KEYS)
+    try:
+        rows = pd.read_csv(path, keep_default_na=False)
+        if 'options' not in rows:  # written before there was this column
+            rows['options'] = ''
+        rows[KEYS]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f'{path} cannot be read ({error}); move it away') from None
+    return rows
+
+
+def save(before, results, path):
+    """Write the rows of `before` and of `results` to the CSV at `path`, atomically; rows of the
+    same test are replaced."""
+    merged = pd.concat([before, results]) if len(before) else results
     partial = path.with_name(path.name + '.partial')
-    results.to_csv(partial, index=False, float_format='%.6g')
+    merged.drop_duplicates(KEYS, keep='last').to_csv(partial, index=False, float_format='%.6g')
     os.replace(partial, path)
 
 

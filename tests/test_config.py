@@ -257,6 +257,9 @@ def test_any_valid_configuration_can_be_typed(wanted):
     (['--natural', '--natural_valid', 'gone.pkl'], [
         '--natural_valid gone.pkl', 'natural.py', '--no-natural']),
     (['--logdir', ''], ['--logdir']),
+    (['--logdir', 'config.py'], ['--logdir config.py', 'is a file']),
+    (['--logdir', 'config.py/run'], ['--logdir config.py/run', 'config.py is a file']),
+    (['--checkpoint', 'state-000000001'], ['--checkpoint', '--test', '--inspect']),
     (['--time_limit', '90'], ['--length 50', '46 entries']),
 ])
 def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, parts, script):
@@ -309,9 +312,14 @@ def test_seed_that_the_environments_refuse_is_refused():
 
 def test_longest_sequence_is_the_entries_of_an_episode():
     words = '--time_limit', '99', '--action_repeat', '2'
-    assert parse(*words, '--length', '50').length == 50
-    with pytest.raises(UserError, match='51 is more than the 50 entries'):
-        parse(*words, '--length', '51')
+    # 49 decisions of two steps, one of the last step, and the entry of the reset.
+    assert parse(*words, '--length', '51').length == 51
+    with pytest.raises(UserError, match='52 is more than the 51 entries'):
+        parse(*words, '--length', '52')
+
+
+def test_ratio_is_tested_once():
+    assert config.test_ratios(parse('--test_ratios', '0,0.1,0')) == [0, 0.1]
 
 
 def test_videos_are_found_in_the_working_folder_first_and_then_beside_the_scripts(
@@ -454,7 +462,9 @@ def test_a_run_that_cannot_be_resumed_is_refused_before_tensorflow_is_imported(s
 
 
 @pytest.mark.parametrize('content', [
-    b'', b'{"method": "mummi", "ta', b'\xff\xfe\x00', b'{}', b'[]', b'{"task": "dmc_a_b"}'])
+    b'', b'{"method": "mummi", "ta', b'\xff\xfe\x00', b'{}', b'[]', b'{"task": "dmc_a_b"}',
+    b'{"method": null}', b'{"method": "mummi", "steps": "100"}',
+    b'{"method": "mummi", "steps": true}', b'{"method": "mummi", "natural": 1}'])
 def test_unreadable_saved_configuration_is_named(content, saved):
     path, before = saved
     pathlib.Path(path).write_bytes(content)

@@ -1,5 +1,6 @@
 """`--test` and `--inspect`: what they find, and that they leave the run as it was."""
 
+import dataclasses
 import hashlib
 import pathlib
 import subprocess
@@ -129,8 +130,9 @@ def test_without_a_checkpoint_nothing_is_judged(tmp_path):
         assert result.returncode == 2
         assert 'error: no run in' in result.stderr and 'Traceback' not in result.stderr
     config.save(config.Config(logdir=str(tmp_path)), 'mummi', str(tmp_path / 'config.json'))
-    result = script('--logdir', tmp_path, '--test')
-    assert result.returncode == 2 and 'error: no checkpoint' in result.stderr
+    for words in ([], ['--checkpoint', '.'], ['--checkpoint', tmp_path / 'state-000000001']):
+        result = script('--logdir', tmp_path, '--test', *words)
+        assert result.returncode == 2 and 'error: no checkpoint' in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ['config.json']
 
 
@@ -217,12 +219,41 @@ def test_printed_table_has_mean_spread_of_the_sample_and_fraction():
 
 def test_results_of_other_checkpoints_are_kept(tmp_path):
     row = {'step': 1, 'condition': 'ratio', 'sensor': '', 'ratio': 0.0, 'episode': 0, 'seed': 7,
-           'return': 5.0, 'length': 10}
+           'options': '', 'return': 5.0, 'length': 10}
     path = tmp_path / 'results.csv'
-    for changed in ({}, {'step': 2}, {'return': 6.0}):
-        evaluation.save(pd.DataFrame([row | changed]), path)
-    table = pd.read_csv(path)
-    assert table[['step', 'return']].values.tolist() == [[2, 5], [1, 6]]
+    for changed in ({}, {'step': 2}, {'return': 6.0}, {'options': 'natural=False'}):
+        evaluation.save(evaluation.read(path), pd.DataFrame([row | changed]), path)
+    table = pd.read_csv(path, keep_default_na=False)
+    assert table[['step', 'return', 'options']].values.tolist() == [
+        [2, 5, ''], [1, 6, ''], [1, 5, 'natural=False']]
+    # As written before there was the column.
+    table[:2].drop(columns='options').to_csv(path, index=False)
+    evaluation.save(evaluation.read(path), pd.DataFrame([row | {'return': 7.0}]), path)
+    assert pd.read_csv(path)['return'].tolist() == [5, 7]
+
+
+def test_settings_that_are_not_the_runs_own_are_told(tmp_path):
+    own = config.Config(logdir=str(tmp_path), steps=500)
+    config.save(own, 'mummi', str(tmp_path / 'config.json'))
+    changes = {'natural': False, 'natural_valid': 'a,b.pkl', 'miss_ratio': 0.3, 'seed': 9,
+               'test': True, 'envs': 4, 'render': 'full'}
+    assert evaluation.changed(own) == ''
+    assert evaluation.changed(dataclasses.replace(own, **changes)) == (
+        'natural=False natural_valid=a;b.pkl render=full')
+
+
+def test_damaged_results_are_named_before_anything_is_played(judged):
+    folder, *_ = judged
+    before = (folder / 'results.csv').read_bytes()
+    try:
+        for content in b'', b'step,return\n1,2\n':
+            (folder / 'results.csv').write_bytes(content)
+            result = script('--logdir', folder, '--test')
+            assert result.returncode == 2 and 'results.csv cannot be read' in result.stderr
+            assert 'Traceback' not in result.stderr and 'episode' not in result.stderr
+            assert (folder / 'results.csv').read_bytes() == content
+    finally:
+        (folder / 'results.csv').write_bytes(before)
 
 
 def test_missing_sensors_are_framed_in_the_episode_as_seen():
