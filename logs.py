@@ -17,20 +17,15 @@ import pandas as pd
 from scipy import stats
 
 import config
-from config import UserError
+from config import FREE, UserError  # the runs of one curve may differ in the settings FREE
 
-# Settings in which the runs of one curve may differ: they name files, or say how a run is
-# computed, stored and logged, not what is learned. `preset` only names values that are compared.
-FREE = {'logdir', 'seed', 'steps', 'preset', 'precision', 'xla', 'dry_run', 'test', 'inspect',
-        'checkpoint', 'test_ratios', 'test_episodes', 'envs', 'replay_memory', 'log_every',
-        'keep_checkpoints'}
 OPTIONS = tuple(field.name for field in dataclasses.fields(config.Config))
 METHODS = ('mummi', 'cvrl', 'dreamer')  # in the order of figures and tables
-TEXT = ('mode', 'condition', 'sensor')  # columns of the logs that are not numbers
+TEXT = ('mode', 'condition', 'sensor', 'options')  # columns of the logs that are not numbers
 FINAL = 0.1  # the final return is the mean of this last part of the training episodes
 # How a condition of --test is called in tables.
 CONDITIONS = {'eval': 'drop-out chance {}', 'without': '{} gone', 'only': '{} alone'}
-LEAST_RUNS = 3  # fewer runs of a method say nothing about its distribution
+LEAST_RUNS = 3  # fewer runs of a method on a task say nothing about their distribution
 
 
 # --- Loading ---
@@ -51,7 +46,14 @@ class Run:
         return int(self.episodes['step'].max()) if len(self.episodes) else 0
 
     @property
+    def judged(self):
+        """Steps of the checkpoint that --test judged; 0 where none was."""
+        return int(self.results['step'].max()) if len(self.results) else 0
+
+    @property
     def finished(self):
+        if self.config.eval_episodes:  # the last of all that a run does
+            return self.returns('eval')['step'].max() >= self.config.steps
         # A run stops at its last step, in the middle of the episodes of its environments.
         within = self.config.time_limit * self.config.envs
         return self.reached > self.config.steps - within
@@ -115,6 +117,10 @@ def load_run(folder):
     episodes = read_steps(os.path.join(folder, 'episodes.csv'), ('step', 'mode', 'return'))
     path = os.path.join(folder, 'results.csv')
     results = read(path, ('step', 'condition', 'sensor', 'return'), ('ratio',))
+    if 'options' in results and (other := results['options'] != '').any():
+        print(f'{path}: {other.sum()} rows left out, judged with '
+              + ', '.join(results['options'][other].unique()))
+        results = results[~other]
     newest = results['step'] == results['step'].max()
     if not newest.all():
         print(f'{path}: {(~newest).sum()} rows of older checkpoints left out')
@@ -166,6 +172,10 @@ def load(indir, methods=(), tasks=(), by=()):
         if len({run.config.seed for run in runs}) < len(runs):
             print(f'{task}, {method}: several runs have the same seed; each counts as a seed')
     for task, group in groups.items():
+        steps = sorted({run.judged for runs in group.values() for run in runs if run.judged})
+        if len(steps) > 1:
+            print(f'{task}: judged at different steps, {", ".join(map(short, steps))} '
+                  '(table.md says which)')
         others = [name for name in differences([runs[0] for runs in group.values()])
                   if name not in by]
         if others:
@@ -329,8 +339,8 @@ def aggregate(groups):
     """Frame with columns method, at ('final' or a missing ratio), point, low, high, runs, tasks.
 
     Scores are returns over the largest return of the control suite, a reward of 1 at each of
-    time_limit (1000) steps. Only methods with LEAST_RUNS runs, and only tasks that all of these
-    have, since an average over other tasks is no comparison; printed lines name the rest.
+    time_limit (1000) steps. A method has only the tasks on which it has LEAST_RUNS runs, and only
+    tasks that all methods with such a one have are compared; printed lines name the rest.
     """
     scores = []
     for run in everyone(groups):
@@ -344,7 +354,7 @@ def aggregate(groups):
         methods = part.groupby('task')['method'].nunique()
         lacking = methods[methods < part['method'].nunique()].index
         said |= {f'aggregate: {task} left out, not all methods have it' for task in lacking}
-        part = enough(part[~part['task'].isin(lacking)], said)
+        part = part[~part['task'].isin(lacking)]
         for method in sorted(part['method'].unique(), key=order):
             own = part[part['method'] == method]
             tasks = [group.to_numpy() for _, group in own.groupby('task')['score']]
@@ -356,11 +366,12 @@ def aggregate(groups):
 
 
 def enough(scores, said):
-    """The rows of methods with LEAST_RUNS scores; what is left out is added to the set `said`."""
-    counts = scores['method'].value_counts()
-    said |= {f'aggregate: {method} left out, it has {count} of {LEAST_RUNS} comparable runs'
-             for method, count in counts.items() if count < LEAST_RUNS}
-    return scores[scores['method'].map(counts) >= LEAST_RUNS]
+    """The rows of methods with LEAST_RUNS scores on a task, within which the bootstrap draws; what
+    is left out is added to the set `said`."""
+    groups = scores.groupby(['method', 'task'])['score']
+    said |= {f'aggregate: {method} on {task} left out, it has {count} of {LEAST_RUNS} comparable '
+             'runs' for (method, task), count in groups.size().items() if count < LEAST_RUNS}
+    return scores[groups.transform('size') >= LEAST_RUNS]
 
 
 def table(groups):
@@ -377,6 +388,9 @@ def table(groups):
                 'steps_asked': max(run.config.steps for run in runs),
                 'mean_return': means.mean(), 'mean_return_std': means.std(),
                 'final_return': finals.mean(), 'final_return_std': finals.std()}
+            judged = [run.judged for run in runs if run.judged]
+            row |= {'judged_seeds': len(judged), 'judged_least': min(judged, default=0),
+                    'judged_most': max(judged, default=0)}
             whole = evaluations(runs, 'ratio')['mean'].get(0.0, 0)
             for condition, key in conditions(runs):
                 values = evaluations(runs, condition).loc[key]
@@ -395,6 +409,15 @@ def table(groups):
 def condition_column(condition, key):
     """The name of a condition of `conditions` as a column of the table."""
     return f'eval_{key:g}' if condition == 'ratio' else f'{condition}_{key}'
+
+
+def judged_at(row):
+    """The steps at which the runs of a row of the table were judged, and how many, if not all."""
+    if not row['judged_seeds']:
+        return ''
+    steps = dict.fromkeys(short(row[name]) for name in ('judged_least', 'judged_most'))
+    part = row['judged_seeds'] < row['seeds']
+    return ' - '.join(steps) + part * f', {row["judged_seeds"]} of {row["seeds"]} seeds'
 
 
 def summed_up(row, name):
@@ -416,7 +439,8 @@ def write_table(frame, outdir):
     with a row for each condition, and what the numbers are."""
     frame.to_csv(os.path.join(outdir, 'table.csv'), index=False)
     judged = [name.removesuffix('_kept') for name in frame if name.endswith('_kept')]
-    training = [name for name in frame if not name.startswith(('eval_', 'without_', 'only_'))]
+    training = [name for name in frame if not name.startswith(
+        ('eval_', 'without_', 'only_', 'judged_'))]
     lines = markdown(training, (
         [format(value, '.1f') if isinstance(value, float) else value for value in row]
         for row in frame[training].itertuples(index=False)))
@@ -428,9 +452,11 @@ def write_table(frame, outdir):
         rows = rows.set_index('method')
         present = [name for name in judged if rows[name].notna().any()]
         if present:
-            lines += ['', *markdown([f'{task}: missing', *rows.index], (
-                [CONDITIONS[name.split('_')[0]].format(name.split('_', 1)[1]), *(
-                    summed_up(row, name) for _, row in rows.iterrows())] for name in present))]
+            found = [row for _, row in rows.iterrows()]
+            lines += ['', *markdown([f'{task}: missing', *rows.index], [
+                ['(steps of the checkpoint)', *map(judged_at, found)], *(
+                    [CONDITIONS[name.split('_')[0]].format(name.split('_', 1)[1]), *(
+                        summed_up(row, name) for row in found)] for name in present)])]
     if judged:
         lines += ['', *textwrap.wrap(
             'Returns of --test: mean over seeds of the mean over episodes ± standard deviation '

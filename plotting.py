@@ -16,6 +16,7 @@ import collections
 import itertools
 import math
 import os
+import tempfile
 import textwrap
 
 import numpy as np
@@ -37,9 +38,7 @@ from logs import (
     label,
     learning_curve,
     load,
-    load_run,
     order,
-    progress,
     read_steps,
     short,
     table,
@@ -258,7 +257,7 @@ def draw_aggregate(groups, outdir):
     """`aggregate`: interquartile means with bootstrap intervals over runs and tasks."""
     frame = aggregate(groups)
     if not len(frame):
-        print(f'no method has {LEAST_RUNS} runs to compare: figure aggregate left out')
+        print(f'no method has {LEAST_RUNS} runs of a task to compare: figure aggregate left out')
         return
     late = collections.Counter(run.method for run in everyone(groups) if not run.finished)
     parts = {'end of training (last 10 % of episodes)': frame[frame['at'] == 'final'],
@@ -330,38 +329,11 @@ def draw_losses(groups, outdir, names):
     save(figure, 'Metrics of training; a line a seed', outdir, 'losses')
 
 
-def draw_run(logdir, path):
-    """The learning curve of the one run in `logdir`, drawn to the image file `path`.
-
-    UserError if `logdir` holds no readable config.json. A run without episodes gives an empty
-    panel that says so.
-    """
-    run = load_run(logdir)
-    name = f'{run.method} on {run.config.task}, seed {run.config.seed}: {progress(run)}'
-    figure, (one,) = panels([name], width=6.4)
-    colour = COLOURS.get(run.method, OTHER_COLOURS[0])
-    for mode, text, look in (
-            ('prefill', 'random actions (prefill)', {'color': GREY, 'marker': '.'}),
-            ('train', 'training episodes', {'color': colour, 'marker': '.', 'linewidth': 1}),
-            ('eval', 'evaluation episodes', {
-                'color': 'black', 'marker': 'D', 'markerfacecolor': 'white',
-                'linestyle': 'none'})):
-        episodes = run.returns(mode)
-        if len(episodes):
-            one.plot(episodes['step'], episodes['return'], label=text, **look)
-    if not len(run.episodes):
-        one.text(0.5, 0.5, 'no episodes yet', ha='center', transform=one.transAxes)
-    return_axis(one)
-    step_axis(one)
-    legend(one)
-    figure.savefig(path, dpi=160)
-
-
 def draw(indir, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(), by=(),
          reference=''):
     """All figures and tables of the runs at or below `indir`, into `outdir`.
 
-    UserError for a missing `indir`, no runs, an `outdir` that is in a run or no folder, or a
+    UserError for a missing `indir`, no runs, an `outdir` that is in a run or not writable, or a
     `reference` that is no such table.
     """
     reference = read_reference(reference) if reference else None
@@ -375,8 +347,9 @@ def draw(indir, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(), 
             raise UserError(f'{outdir} is in the run {folder}; choose another --outdir')
     try:
         os.makedirs(outdir, exist_ok=True)
+        tempfile.TemporaryFile(dir=outdir).close()
     except OSError as error:
-        raise UserError(f'cannot make the folder {outdir}: {error.strerror}') from None
+        raise UserError(f'cannot write in the folder {outdir}: {error.strerror}') from None
     if metrics:  # first, since a wrong name stops it
         draw_losses(groups, outdir, metrics)
     draw_returns(groups, outdir, 'train', width, smooth, reference)

@@ -87,7 +87,7 @@ def test_one_run(tmp_path):
 def test_all_figures_show_something(tmp_path, capsys):
     for task in (WALK, RUN):
         for level, method in ((300, 'mummi'), (200, 'dreamer'), (100, 'brand_new')):
-            for seed in range(2):
+            for seed in range(3):
                 make(tmp_path / 'in', task, method, seed, level=level + 9 * seed)
     plotting.draw(tmp_path / 'in', tmp_path / 'out', smooth=3, metrics=('model_loss',))
     names = {'returns', 'returns_eval', 'missing_ratio', 'single_sensor', 'aggregate', 'losses'}
@@ -230,6 +230,13 @@ def test_unfinished_is_named(tmp_path, capsys):
     assert logs.label('mummi', [finished]) == 'mummi'
     assert logs.label('mummi', [run, finished]) == (
         'mummi, 2 seeds (1 unfinished: 12k of 2M steps)')
+    # The last evaluation tells, since the episodes of many environments may all end early.
+    for settings, ended in (
+            ({}, True), ({'steps': 20001}, False), ({'steps': 24000, 'envs': 8}, False),
+            ({'steps': 24000, 'envs': 8, 'eval_episodes': 0}, True),
+            ({'steps': 28000, 'envs': 8, 'eval_episodes': 0}, False)):
+        folder = make(tmp_path / str(settings), steps=settings.pop('steps', 20000), **settings)
+        assert logs.load_run(folder).finished == ended
     assert [logs.short(steps) for steps in (600, 120e3, 1.25e6, 1_999_999)] == [
         '600', '120k', '1.25M', '1.999M']
 
@@ -358,6 +365,29 @@ def test_mean_counts_seeds_equally_and_the_newest_checkpoint_only(tmp_path, caps
     assert capsys.readouterr().out.count('1 rows of older checkpoints left out') == 2
 
 
+def test_table_says_at_which_checkpoints_and_how_many_seeds_were_judged(tmp_path, capsys):
+    make(tmp_path / 'in', seed=0)
+    make(tmp_path / 'in', seed=1, results=False)
+    make(tmp_path / 'in', method='cvrl', count=10)
+    groups = logs.load(tmp_path / 'in')
+    assert f'{WALK}: judged at different steps, 10k, 20k' in capsys.readouterr().out
+    logs.write_table(logs.table(groups), tmp_path)
+    assert '| (steps of the checkpoint) | 20k, 1 of 2 seeds | 10k |' in (
+        tmp_path / 'table.md').read_text().splitlines()
+
+
+def test_rows_that_were_judged_under_other_settings_are_left_out(tmp_path, capsys):
+    folder = make(tmp_path)
+    write(os.path.join(folder, 'results.csv'), (*RESULTS, 'options'), [
+        (1000, 'ratio', '', 0, 0, value, 1000, 9, number, options)
+        for number, (value, options) in enumerate((
+            (10, ''), (20, ''), (99, 'natural=False'), (98, 'render=full envs=2')))])
+    rows = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'ratio')
+    assert rows['mean'][0] == 15 and rows['episodes'][0] == 2
+    assert '2 rows left out, judged with natural=False, render=full envs=2' in (
+        capsys.readouterr().out)
+
+
 def test_interquartile_mean_against_a_loop():
     random = np.random.default_rng(0)
     for count in range(1, 30):
@@ -397,13 +427,14 @@ def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
     assert frame['point']['mummi', 0.0] == pytest.approx((110 + 210 + 310) / 3 / 1000)
     assert frame['point']['cvrl', 'final'] == pytest.approx((50 + 195) / 1000)
     printed = capsys.readouterr().out
-    assert 'aggregate: dreamer left out, it has 1 of 3 comparable runs' in printed
+    assert f'aggregate: dreamer on {WALK} left out, it has 1 of 3 comparable runs' in printed
     assert f'aggregate: {RUN} left out, not all methods have it' in printed
 
 
 def test_aggregate_is_left_out_of_few_runs(tmp_path, capsys):
-    make(tmp_path / 'in')
-    make(tmp_path / 'in', seed=1)
+    # Four runs, but not three of a task: drawn again within a task, they would hardly differ.
+    for task, seed in ((WALK, 0), (WALK, 1), (RUN, 0), (RUN, 1)):
+        make(tmp_path / 'in', task, seed=seed)
     plotting.draw_aggregate(logs.load(tmp_path / 'in'), tmp_path)
     assert not drawn(tmp_path)
     assert 'figure aggregate left out' in capsys.readouterr().out
@@ -433,12 +464,16 @@ def test_table(tmp_path):
     assert float(mummi['mean_return']) == pytest.approx(statistics.mean(means))
     assert float(mummi['without_touch']) == 76 and float(mummi['only_image']) == 76
     assert float(mummi['only_touch_kept']) == pytest.approx(76 / 160)
-    assert cvrl['eval_0'] == '' and cvrl['final_return_std'] == '' and cvrl['only_image'] == ''
+    assert (mummi['judged_seeds'], mummi['judged_least'], mummi['judged_most']) == (
+        '2', '20000', '30000')
+    assert cvrl['judged_seeds'] == '0' and cvrl['eval_0'] == ''
+    assert cvrl['final_return_std'] == '' and cvrl['only_image'] == ''
     text = (tmp_path / 'out' / 'table.md').read_text()
     lines = text.splitlines()
     assert len({line.count('|') for line in lines[:4]}) == 1 and 'last 10 %' in text
     start = lines.index(f'| {WALK}: missing | mummi | cvrl |')
-    assert lines[start + 2:start + 8] == [
+    assert lines[start + 2:start + 9] == [
+        '| (steps of the checkpoint) | 20k - 30k |  |',
         '| drop-out chance 0 | 160 ± 55 (1.00) |  |',
         '| drop-out chance 0.1 | 145 ± 50 (0.91) |  |',
         '| image gone | 76 ± 27 (0.47) |  |', '| touch gone | 76 ± 27 (0.47) |  |',
@@ -453,27 +488,6 @@ def test_table_of_one_episode_and_no_whole_sensors_has_no_spread_and_no_fraction
     assert '| image gone | 123 |' in (tmp_path / 'table.md').read_text().splitlines()
 
 
-def test_draw_run(tmp_path):
-    folder = make(tmp_path / 'in', count=4, results=False)
-    before = content(tmp_path / 'in')
-    plotting.draw_run(folder, tmp_path / 'run.png')
-    os.remove(os.path.join(folder, 'episodes.csv'))
-    plotting.draw_run(folder, tmp_path / 'empty.png')
-    assert shows_something(tmp_path / 'run.png') and shows_something(tmp_path / 'empty.png')
-
-    def more(colour):
-        """Pixels of this colour that the episodes add; the edges of letters have some grey."""
-        wanted = [int(colour[at:at + 2], 16) / 255 for at in (1, 3, 5)]
-        full, empty = ((np.abs(imread(tmp_path / name)[..., :3] - wanted).max(-1) < 0.02).sum()
-                       for name in ('run.png', 'empty.png'))
-        return full - empty
-
-    assert more(plotting.COLOURS['mummi']) > 200 and more(plotting.GREY) > 200
-    assert len(before) == len(content(tmp_path / 'in')) + 1
-    with pytest.raises(config.UserError):
-        plotting.draw_run(tmp_path, tmp_path / 'none.png')
-
-
 def test_filters_and_mistakes(tmp_path, capsys):
     folder = make(tmp_path / 'in')
     make(tmp_path / 'in', method='cvrl')
@@ -486,6 +500,7 @@ def test_filters_and_mistakes(tmp_path, capsys):
             (['--indir', tmp_path / 'in', '--methods', 'nobody'], 'no run'),
             (['--indir', tmp_path / 'in', '--metrics', 'loess'], 'there are'),
             (['--indir', tmp_path / 'in', '--outdir', os.path.join(folder, 'plots')], 'another'),
+            (['--indir', tmp_path / 'in', '--outdir', '/proc'], 'cannot write'),
             (['--indir', tmp_path / 'in', '--bin', '0'], 'positive'),
             (['--indir', tmp_path / 'empty'], 'no run')):
         with pytest.raises(SystemExit) as stopped:
