@@ -94,8 +94,6 @@ def inspect(method, representation, config, description):
     unseen = {sensor: error[OBSERVED:] for sensor, error in errors.items()}
     numbers |= {f'open_loop_error_{s}': float(np.nanmean(e)) for s, e in unseen.items()
                 if np.isfinite(e).any()}
-    if not inside['metrics']:
-        numbers['agreement'] = '-'
     pd.Series(numbers, name='value').to_csv(
         folder / 'numbers.csv', index_label='number', float_format='%.4g')
     print(f'{title}: return {numbers["return"]:.1f}; pictures and numbers in {folder}')
