@@ -77,8 +77,9 @@ def options(arguments):
         raise UserError(f'--{", --".join(NUMBERS)} take a whole number from 1')
     if set(chosen.parts.split(',')) - set(PARTS):
         raise UserError(f'--parts takes some of {",".join(PARTS)}, not {chosen.parts!r}')
-    if not pathlib.Path(chosen.json).parent.is_dir():
-        raise UserError(f'no folder for --json {chosen.json}')
+    path = pathlib.Path(chosen.json)
+    if not path.parent.is_dir() or (chosen.json and path.is_dir()):
+        raise UserError(f'--json {chosen.json} is not a file in a folder that is there')
     return chosen, words
 
 

@@ -44,7 +44,8 @@ def test_environment_and_update_of_the_debug_preset():
 
 @pytest.mark.parametrize('words', [
     ['--lenght', '3'], ['--repeats', 'x'], ['--envs', '0'], ['--parts', 'updates'],
-    ['--method', 'planet'], ['--method', 'dreamer', '--probe_frames', '3'], ['--json']])
+    ['--method', 'planet'], ['--method', 'dreamer', '--probe_frames', '3'], ['--json'],
+    ['--json', 'tests'], ['--json', 'nowhere/speed.json']])
 def test_a_mistake_is_one_line(words):
     result = run(*words)
     assert result.returncode == 2
