@@ -34,6 +34,8 @@ results: .venv/installed
 		--reference results/published.csv --metrics imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/sweep --outdir results/figures/sweep \
 		--by actor_rate,value_rate,horizon --metrics value,value_loss,actor_entropy
+	$(BIN)/python plotting.py --indir results --methods mummi --outdir results/figures/sizes \
+		--by batch,train_updates --metrics reward_loss,value,image_loss
 	$(BIN)/python plotting.py --indir results/methods --outdir results/figures/methods \
 		--metrics reward_loss,imagined_reward,value,actor_entropy
 
