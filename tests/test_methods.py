@@ -339,8 +339,10 @@ def test_published_sizes_and_rates(method, count):
 # --- Learning ----------------------------------------------------------------------------
 
 
+# With an inner product, the larger rate may leave two steps whose rectified codes are all 0.
 @pytest.mark.parametrize('method, words', [
-    ('mummi', ()), ('mummi', ('--density_ratio', 'bilinear')), ('cvrl', ()), ('dreamer', ())])
+    ('mummi', ()), ('mummi', ('--density_ratio', 'bilinear', '--model_rate', '0.001')),
+    ('cvrl', ()), ('dreamer', ())])
 def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
     agent = helpers.build(method, '--model_rate', '0.003', '--free_nats', '30', *words)
     arrays = helpers.sequences(2, 4, missing=False)
@@ -362,8 +364,7 @@ def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
     history = [{key: float(value) for key, value in update().items()} for _ in range(300)]
     last = {key: np.median([row[key] for row in history[-30:]]) for key in history[0]}
     # Normal densities of deviation 1 leave log(2 pi) / 2 for each value: of the reward one, of
-    # Dreamer's sensors as many as they have. The bounds leave nothing; but rectified codes may
-    # all be 0 for two steps, which an inner product then cannot tell apart: 2 log(2) / 8.
+    # Dreamer's sensors as many as they have. The bounds leave nothing.
     half = 0.5 * np.log(2 * np.pi)
     floor = half * (1 + (64 * 64 * 4 + 2 if method == 'dreamer' else 0)) + 30
     begin, end = history[0]['model_loss'] - floor, last['model_loss'] - floor
@@ -372,7 +373,7 @@ def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
     assert last['reward_loss'] - half < 0.1
     for key, value in last.items():
         if method != 'dreamer' and key in ('image_loss', 'depth_loss', 'contrast_loss'):
-            assert value < (0.2 if words else 0.1) < 1 < history[0][key]
+            assert value < 0.1 < 1 < history[0][key]
 
 
 def test_agreement_numbers_equal_plain_loops_over_the_flagged_rows():
