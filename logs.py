@@ -114,7 +114,8 @@ def load_run(folder):
         settings, method = config.load(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f'{path} is not a readable configuration') from None
-    episodes = read_steps(os.path.join(folder, 'episodes.csv'), ('step', 'mode', 'return'))
+    episodes = read_steps(
+        os.path.join(folder, 'episodes.csv'), ('step', 'seconds', 'mode', 'return'))
     path = os.path.join(folder, 'results.csv')
     results = read(path, ('step', 'condition', 'sensor', 'return'), ('ratio',))
     if 'options' in results and (other := results['options'] != '').any():
@@ -250,17 +251,18 @@ def having(groups, test):
     return {task: group for task, group in kept.items() if group}
 
 
-def default_bin(runs, mode):
-    """A round number of steps: at most 50 bins, and none shorter than an episode's spacing."""
-    steps = [np.unique(run.returns(mode)['step']) for run in runs]
-    longest = max([values.max() for values in steps if len(values)], default=1)
-    spacings = [np.median(np.diff(values)) for values in steps if len(values) > 1]
+def default_bin(runs, mode, against='step'):
+    """A round number of steps or seconds: at most 50 bins, and none shorter than an episode's
+    spacing."""
+    ends = [np.unique(run.returns(mode)[against]) for run in runs]
+    longest = max([values.max() for values in ends if len(values)], default=1)
+    spacings = [np.median(np.diff(values)) for values in ends if len(values) > 1]
     wanted = max(longest / 50, 1, *spacings)
     size = 10 ** math.floor(math.log10(wanted))
     return next(int(part * size) for part in (1, 2, 5, 10) if part * size >= wanted)
 
 
-def learning_curve(runs, mode, width, smooth=1):
+def learning_curve(runs, mode, width, smooth=1, against='step'):
     """Mean and spread of returns over runs, on the common bins (k * width, (k + 1) * width].
 
     A run's bin is the mean of its episodes that end there; a bin in which none ended, between
@@ -268,26 +270,32 @@ def learning_curve(runs, mode, width, smooth=1):
     Returns a frame indexed by k with columns step (mean end of the episodes), mean, deviation
     (standard deviation over runs, nan for one run) and runs (how many have the bin).
     """
-    steps, returns = [], []
+    ends, returns = [], []
     for run in runs:
         episodes = run.returns(mode)
         if not len(episodes):
             continue
-        bins = (np.ceil(episodes['step'] / width) - 1).astype(int)
-        means = episodes.groupby(bins)[['step', 'return']].mean()
+        bins = (np.ceil(episodes[against] / width) - 1).astype(int)
+        means = episodes.groupby(bins)[[against, 'return']].mean()
         means = means.reindex(range(means.index[0], means.index[-1] + 1)).interpolate()
-        steps.append(means['step'])
+        ends.append(means[against])
         returns.append(means['return'].rolling(smooth, min_periods=1, center=True).mean())
     if not returns:
-        return pd.DataFrame(columns=['step', 'mean', 'deviation', 'runs'], dtype=float)
-    steps, returns = pd.concat(steps, axis=1), pd.concat(returns, axis=1).sort_index()
-    return pd.DataFrame({'step': steps.mean(axis=1), 'mean': returns.mean(axis=1),
+        return pd.DataFrame(columns=['at', 'mean', 'deviation', 'runs'], dtype=float)
+    ends, returns = pd.concat(ends, axis=1), pd.concat(returns, axis=1).sort_index()
+    return pd.DataFrame({'at': ends.mean(axis=1), 'mean': returns.mean(axis=1),
                          'deviation': returns.std(axis=1), 'runs': returns.count(axis=1)})
 
 
-def final_return(run):
-    """Mean return of the last tenth (at least one) of the training episodes; nan if none."""
-    returns = run.returns('train')['return']
+def final_return(run, hours=math.inf):
+    """Mean return of the last tenth (at least one) of the training episodes that ended within
+    `hours` of wall time; nan if there are none, or if the run is shorter than that."""
+    episodes = run.returns('train')
+    if math.isfinite(hours):
+        if not run.episodes['seconds'].max() >= 3600 * hours:
+            return math.nan
+        episodes = episodes[episodes['seconds'] <= 3600 * hours]
+    returns = episodes['return']
     return returns.tail(math.ceil(FINAL * len(returns))).mean() if len(returns) else math.nan
 
 
@@ -374,8 +382,11 @@ def enough(scores, said):
     return scores[groups.transform('size') >= LEAST_RUNS]
 
 
-def table(groups):
-    """A frame with a row for each task and method; `write_table` explains the columns."""
+def table(groups, hours=None):
+    """A frame with a row for each task and method; `write_table` explains the columns.
+
+    hours: adds the returns after so much wall time; empty where one of the seeds has less.
+    """
     rows = []
     for task, group in groups.items():
         for method, runs in group.items():
@@ -388,6 +399,11 @@ def table(groups):
                 'steps_asked': max(run.config.steps for run in runs),
                 'mean_return': means.mean(), 'mean_return_std': means.std(),
                 'final_return': finals.mean(), 'final_return_std': finals.std()}
+            if hours:
+                early = pd.Series([final_return(run, hours) for run in runs], dtype=float)
+                if early.isna().any():
+                    early[:] = math.nan
+                row |= {f'after_{hours:g}h': early.mean(), f'after_{hours:g}h_std': early.std()}
             judged = [run.judged for run in runs if run.judged]
             row |= {'judged_seeds': len(judged), 'judged_least': min(judged, default=0),
                     'judged_most': max(judged, default=0)}
@@ -446,8 +462,9 @@ def write_table(frame, outdir):
         for row in frame[training].itertuples(index=False)))
     lines += ['', *textwrap.wrap(
         'steps_reached: of the shortest run. mean_return: mean of all training episodes of each '
-        'seed, then over seeds; final_return: the same of the last 10 % of them. _std: standard '
-        'deviation over seeds.', 98)]
+        'seed, then over seeds; final_return: the same of the last 10 % of them; after_..h: the '
+        'same of the last 10 % of those that ended within so many hours of wall time. _std: '
+        'standard deviation over seeds.', 98)]
     for task, rows in frame.groupby('task', sort=False):
         rows = rows.set_index('method')
         present = [name for name in judged if rows[name].notna().any()]

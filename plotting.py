@@ -4,7 +4,8 @@
 
 `--by value_rate` compares the values of a setting as it compares methods; `--reference FILE`, a
 CSV table with the columns task, step, low, return, high and name, draws other people's numbers
-beside the curves.
+beside the curves; `--hours 1` draws returns against wall time too, and tabulates those after
+so many hours.
 
 Every folder at or below --indir that holds a config.json is a run. First come loading and
 numbers, then drawing. What is left out of a figure, or is unfinished, is said in a printed
@@ -22,7 +23,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure  # without pyplot, Agg draws and no screen is needed
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, MultipleLocator
 from matplotlib.transforms import ScaledTranslation
 
 import config
@@ -110,6 +111,16 @@ def step_axis(axes):
     axes.set_xlim(left=0)
 
 
+def hour_axis(axes):
+    axes.set_xlabel('hours of wall time')
+    axes.xaxis.set_major_formatter(lambda seconds, _: f'{seconds / 3600:g}')
+    longest = axes.get_xlim()[1]
+    axes.xaxis.set_major_locator(MultipleLocator(
+        next((part for part in (360, 900, 1800) if longest <= 10 * part),
+             3600 * math.ceil(longest / 36000))))
+    axes.set_xlim(left=0)
+
+
 def save(figure, caption, outdir, name):
     """Write `name`.png (160 dots per inch) and `name`.pdf under a wrapped caption. The figure
     grows by what its legends need, so that the panels keep their height."""
@@ -140,39 +151,43 @@ def read_reference(path):
     return frame
 
 
-def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=None):
-    """`returns` (mode train) or `returns_eval` (mode eval): return against steps.
+def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=None, hours=None):
+    """`returns` (mode train) or `returns_eval` (mode eval): return against steps; with hours
+    `returns_hours`: against wall time, with a line at so many hours.
 
-    width: steps of a bin, by default from the data. smooth: bins of the running mean.
-    reference: of `read_reference`, drawn as bars from low to high.
+    width: steps (with hours: seconds) of a bin, by default from the data. smooth: bins of the
+    running mean. reference: of `read_reference`, drawn as bars from low to high.
     """
     style, name = styles(groups), 'returns' if mode == 'train' else 'returns_eval'
+    against = 'step'
+    if hours:
+        against, name = 'seconds', name + '_hours'
     groups = having(groups, lambda run: len(run.returns(mode)))
     if not groups:
         print(f'no {mode} episodes: figure {name} left out')
         return
-    width = width or default_bin(everyone(groups), mode)
+    width = width or default_bin(everyone(groups), mode, against)
     figure, axes = panels(list(groups))
     notes = []
     for one, (task, group) in zip(axes, groups.items()):
         for method, runs in group.items():
             colour, marker = style[method]
-            curve = learning_curve(runs, mode, width, smooth)
+            curve = learning_curve(runs, mode, width, smooth, against)
             dots = {'marker': marker, 'markersize': 4} if mode == 'eval' or len(curve) < 5 else {}
             if len(runs) == 1:
                 episodes = runs[0].returns(mode)
-                one.plot(episodes['step'], episodes['return'], '.', color=colour, alpha=0.35,
+                one.plot(episodes[against], episodes['return'], '.', color=colour, alpha=0.35,
                          markersize=4, markeredgewidth=0)
                 notes.append('light dots: single episodes of a single seed')
             else:
                 one.fill_between(
-                    curve['step'], curve['mean'] - curve['deviation'],
+                    curve['at'], curve['mean'] - curve['deviation'],
                     curve['mean'] + curve['deviation'], color=colour, alpha=0.2, linewidth=0)
                 notes.append('shaded: standard deviation over seeds')
             if (curve['runs'] < len(runs)).any():
-                one.plot(curve['step'], curve['mean'], ':', color=colour, linewidth=1.2)
+                one.plot(curve['at'], curve['mean'], ':', color=colour, linewidth=1.2)
                 notes.append('dotted: some seeds have no episodes there')
-            one.plot(curve['step'], curve['mean'].where(curve['runs'] == len(runs)),
+            one.plot(curve['at'], curve['mean'].where(curve['runs'] == len(runs)),
                      color=colour, linewidth=1.6, label=label(method, runs), **dots)
         prefill = pd.concat([run.returns('prefill') for runs in group.values() for run in runs])
         if len(prefill):
@@ -186,11 +201,16 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
                              markerfacecolor='white', markersize=7, capsize=4, label=whose)
         return_axis(one, 'episode return' if smooth == 1 else
                     f'episode return (running mean of {smooth} bins)')
-        step_axis(one)
+        if hours:
+            one.axvline(3600 * hours, color=GREY, linewidth=1)
+            hour_axis(one)
+        else:
+            step_axis(one)
         legend(one)
     kind = 'Training' if mode == 'train' else 'Evaluation'
-    save(figure, '; '.join([f'{kind} episodes, mean in bins of {short(width)} steps',
-                            *dict.fromkeys(notes)]), outdir, name)
+    bins = f'{width} seconds' if hours else f'{short(width)} steps'
+    save(figure, '; '.join([f'{kind} episodes, mean in bins of {bins}', *dict.fromkeys(notes)]),
+         outdir, name)
 
 
 def draw_missing_ratio(groups, outdir):
@@ -330,7 +350,7 @@ def draw_losses(groups, outdir, names):
 
 
 def draw(indir, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(), by=(),
-         reference=''):
+         reference='', hours=None):
     """All figures and tables of the runs at or below `indir`, into `outdir`.
 
     UserError for a missing `indir`, no runs, an `outdir` that is in a run or not writable, or a
@@ -354,10 +374,12 @@ def draw(indir, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(), 
         draw_losses(groups, outdir, metrics)
     draw_returns(groups, outdir, 'train', width, smooth, reference)
     draw_returns(groups, outdir, 'eval', width, smooth, reference)
+    if hours:
+        draw_returns(groups, outdir, 'train', smooth=smooth, hours=hours)
     draw_missing_ratio(groups, outdir)
     draw_single_sensor(groups, outdir)
     draw_aggregate(groups, outdir)
-    write_table(table(groups), outdir)
+    write_table(table(groups, hours), outdir)
     print(f'figures and tables are in {outdir}')
 
 
@@ -369,6 +391,11 @@ def main(arguments=None):
         if int(text) < 1:
             raise ValueError
         return int(text)
+
+    def hours(text):
+        if not 0 < float(text) < math.inf:
+            raise ValueError
+        return float(text)
 
     parser = argparse.ArgumentParser(
         prog='plotting.py', description=__doc__, allow_abbrev=False,
@@ -386,10 +413,12 @@ def main(arguments=None):
                         help='settings whose values are compared, as value_rate,horizon [none]')
     parser.add_argument('--reference', default='', metavar='FILE',
                         help='table of returns to draw beside the curves [none]')
+    parser.add_argument('--hours', type=hours,
+                        help='wall time at which returns are compared too [none]')
     given = parser.parse_args(arguments)
     try:
         draw(given.indir, given.outdir, given.methods, given.tasks, given.bin, given.smooth,
-             given.metrics, given.by, given.reference)
+             given.metrics, given.by, given.reference, given.hours)
     except UserError as error:
         config.fail(error)
 

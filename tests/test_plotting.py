@@ -42,12 +42,12 @@ def make(root, task=WALK, method='mummi', seed=0, count=20, steps=20000, level=1
     for number in range(1, count + 1):
         kind = 'prefill' if number <= 2 else 'train'
         value = 7.0 if kind == 'prefill' else level + 10 * number
-        rows.append((1000 * number, number, 2.5, kind, value, 1000, 0.05))
+        rows.append((1000 * number, number, 90 * number, kind, value, 1000, 0.05))
         if number % 5 == 0:
-            rows.append((1000 * number, number, 2.5, 'eval', level + 5, 1000, 0.05))
+            rows.append((1000 * number, number, 90 * number, 'eval', level + 5, 1000, 0.05))
     write(os.path.join(folder, 'episodes.csv'), EPISODES, rows)
     write(os.path.join(folder, 'metrics.csv'), ('step', 'updates', 'seconds', 'model_loss'),
-          [(1000 * number, number, 2.5, 9 / number) for number in range(1, count + 1)])
+          [(1000 * number, number, 90 * number, 9 / number) for number in range(1, count + 1)])
     if results:
         rows = [(1000 * count, 'ratio', '', ratio, ratio, level * (1 - ratio) + 10 * episode,
                  1000, 9, episode) for ratio in (0, 0.1) for episode in range(3)]
@@ -149,7 +149,10 @@ def test_learning_curve_against_loops(tmp_path):
         assert row['runs'] == len(means) == (3 if index < 4 else 2)
         assert row['mean'] == pytest.approx(statistics.mean(means))
         assert row['deviation'] == pytest.approx(statistics.stdev(means))
-    assert curve['step'][1] == 5000  # the mean of 4000, 5000 and 6000
+    assert curve['at'][1] == 5000  # the mean of 4000, 5000 and 6000
+    # An episode takes 90 seconds: bins of 270 hold the same episodes.
+    timed = logs.learning_curve(runs, 'train', 270, against='seconds')
+    assert list(timed['mean']) == list(curve['mean']) and timed['at'][1] == 450
 
 
 def test_curve_of_one_run_gaps_and_smoothing(tmp_path):
@@ -478,6 +481,36 @@ def test_table(tmp_path):
         '| drop-out chance 0.1 | 145 ± 50 (0.91) |  |',
         '| image gone | 76 ± 27 (0.47) |  |', '| touch gone | 76 ± 27 (0.47) |  |',
         '| image alone | 76 ± 27 (0.47) |  |', '| touch alone | 76 ± 27 (0.47) |  |']
+
+
+def test_returns_after_so_many_hours(tmp_path, capsys):
+    # 90 seconds an episode: 20 in half an hour, of which 18 are training; 40 in an hour.
+    for seed, level in enumerate((100.0, 200.0)):
+        make(tmp_path / 'in', seed=seed, level=level, count=60, results=False)
+    make(tmp_path / 'in', method='cvrl', count=60, results=False)
+    make(tmp_path / 'in', method='cvrl', seed=1, count=30, results=False)
+    plotting.main(['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'half'),
+                   '--hours', '0.5'])
+    plotting.main(['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'one'),
+                   '--hours', '1'])
+    half, one = (list(csv.DictReader((tmp_path / name / 'table.csv').read_text().splitlines()))
+                 for name in ('half', 'one'))
+    assert [float(row['after_0.5h']) for row in half] == [
+        pytest.approx(100 + 50 + statistics.mean((190, 200))),
+        pytest.approx(100 + statistics.mean((190, 200)))]
+    assert float(half[0]['after_0.5h_std']) == pytest.approx(statistics.stdev((0, 100)))
+    # The second seed of cvrl has 45 minutes: nothing is said of its hour, nor of a mean without it.
+    assert float(one[0]['after_1h']) == pytest.approx(
+        150 + statistics.mean((370, 380, 390, 400)))
+    assert one[1]['after_1h'] == '' == one[1]['after_1h_std']
+    assert 'so many hours' in ' '.join((tmp_path / 'one' / 'table.md').read_text().split())
+    assert shows_something(tmp_path / 'one' / 'returns_hours.png')
+    for wrong in ('0', 'nan', 'inf', 'soon'):
+        with pytest.raises(SystemExit) as ended:
+            plotting.main(['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'no'),
+                           '--hours', wrong])
+        assert ended.value.code == 2 and '--hours' in capsys.readouterr().err
+    assert not (tmp_path / 'no').exists()
 
 
 def test_table_of_one_episode_and_no_whole_sensors_has_no_spread_and_no_fraction(tmp_path):
