@@ -237,7 +237,9 @@ class WorldModel(tf.Module):
         # Averaged before it is clipped: only the mean has the free nats.
         total = tf.maximum(divergence, self.config.free_nats) + tf.add_n(list(terms.values()))
         metrics = {
-            'model_loss': total, 'divergence': divergence, **terms,
+            'model_loss': total, 'divergence': divergence,
+            # Below the free nats nothing trains the prior, by which all imagination is made.
+            'prior_learns': tf.cast(divergence > self.config.free_nats, tf.float32), **terms,
             'posterior_entropy': tf.reduce_mean(
                 tf.reduce_sum(posterior.distribution().entropy(), -1)),
             'prior_entropy': tf.reduce_mean(

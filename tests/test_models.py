@@ -386,6 +386,7 @@ def test_model_loss_is_divergence_reward_discount_and_representation(method):
         close(total, wanted)
         close(metrics['model_loss'], wanted)
         close(metrics['divergence'], mean, 1e-4)
+        assert metrics['prior_learns'] == float(mean > free_nats)
         for name, term in terms.items():
             close(metrics[name], term)
         assert posterior.features().shape == (4, 8, world.width)
@@ -397,7 +398,8 @@ def test_below_the_free_nats_the_prior_learns_nothing():
     world = helpers.build('cvrl', '--free_nats', '100').world
     batch = helpers.tensors(helpers.sequences())
     with tf.GradientTape() as tape:
-        loss, _, _ = world.loss(batch, tf.constant(normals(4, 8, world.dynamics.stoch)))
+        loss, metrics, _ = world.loss(batch, tf.constant(normals(4, 8, world.dynamics.stoch)))
+    assert metrics['prior_learns'] == 0
     for gradient in tape.gradient(loss, [*world.dynamics.prior_output.trainable_variables]):
         assert gradient is None or not np.any(gradient)
 
