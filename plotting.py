@@ -1,4 +1,5 @@
-"""Figures and tables from the CSV logs of runs: PNG and PDF of each figure, table.csv, table.md.
+"""Figures and tables from the CSV logs of runs: PNG and PDF of each figure, the points of the
+learning curves (returns.csv), table.csv and table.md.
 
     python plotting.py --indir logdir --outdir plots
 
@@ -153,7 +154,8 @@ def read_reference(path):
 
 def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=None, hours=None):
     """`returns` (mode train) or `returns_eval` (mode eval): return against steps; with hours
-    `returns_hours`: against wall time, with a line at so many hours.
+    `returns_hours`: against wall time, with a line at so many hours. The curves are also written
+    to a CSV table of the figure's name: task, method and the columns of `learning_curve`.
 
     width: steps (with hours: seconds) of a bin, by default from the data. smooth: bins of the
     running mean. reference: of `read_reference`, drawn as bars from low to high.
@@ -168,11 +170,12 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
         return
     width = width or default_bin(everyone(groups), mode, against)
     figure, axes = panels(list(groups))
-    notes = []
+    notes, curves = [], []
     for one, (task, group) in zip(axes, groups.items()):
         for method, runs in group.items():
             colour, marker = style[method]
             curve = learning_curve(runs, mode, width, smooth, against)
+            curves.append(curve.assign(task=task, method=method))
             dots = {'marker': marker, 'markersize': 4} if mode == 'eval' or len(curve) < 5 else {}
             if len(runs) == 1:
                 episodes = runs[0].returns(mode)
@@ -208,6 +211,9 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
             step_axis(one)
         legend(one)
     kind = 'Training' if mode == 'train' else 'Evaluation'
+    columns = ['task', 'method', 'at', 'mean', 'deviation', 'runs']
+    pd.concat(curves).to_csv(
+        os.path.join(outdir, f'{name}.csv'), columns=columns, index=False, float_format='%.6g')
     bins = f'{width} seconds' if hours else f'{short(width)} steps'
     save(figure, '; '.join([f'{kind} episodes, mean in bins of {bins}', *dict.fromkeys(notes)]),
          outdir, name)

@@ -505,6 +505,15 @@ def test_returns_after_so_many_hours(tmp_path, capsys):
     assert one[1]['after_1h'] == '' == one[1]['after_1h_std']
     assert 'so many hours' in ' '.join((tmp_path / 'one' / 'table.md').read_text().split())
     assert shows_something(tmp_path / 'one' / 'returns_hours.png')
+    # Bins of 200 seconds; the third and fourth episode are the first trained.
+    with open(tmp_path / 'one' / 'returns_hours.csv', encoding='utf-8') as file:
+        first, second, *others = csv.DictReader(file)
+    assert first == {'task': WALK, 'method': 'mummi', 'at': '315', 'mean': '185',
+                     'deviation': '70.7107', 'runs': '2'}
+    assert (second['at'], second['mean']) == ('495', '205')
+    assert {row['method'] for row in others} == {'mummi', 'cvrl'}
+    with open(tmp_path / 'one' / 'returns.csv', encoding='utf-8') as file:
+        assert next(csv.DictReader(file))['at'] in ('3000', '3500')
     for wrong in ('0', 'nan', 'inf', 'soon'):
         with pytest.raises(SystemExit) as ended:
             plotting.main(['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'no'),
