@@ -35,7 +35,11 @@ results: .venv/installed
 	$(BIN)/python plotting.py --indir results/sweep --outdir results/figures/sweep \
 		--by actor_rate,value_rate,horizon --metrics value,value_loss,actor_entropy
 	$(BIN)/python plotting.py --indir results --methods mummi --outdir results/figures/sizes \
-		--by batch,train_updates --metrics reward_loss,value,image_loss
+		--by batch,train_updates,free_nats --bin 10000 --hours 0.5 \
+		--metrics reward_loss,value,image_loss
+	$(BIN)/python plotting.py --indir results/cartpole --outdir results/figures/cartpole \
+		--by batch,train_updates,free_nats --bin 2000 --reference results/published.csv \
+		--metrics image_loss,divergence,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/methods --outdir results/figures/methods \
 		--metrics reward_loss,imagined_reward,value,actor_entropy
 
