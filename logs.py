@@ -267,8 +267,9 @@ def learning_curve(runs, mode, width, smooth=1, against='step'):
 
     A run's bin is the mean of its episodes that end there; a bin in which none ended, between
     two others, is interpolated. smooth: centred running mean over so many bins of each run.
-    Returns a frame indexed by k with columns step (mean end of the episodes), mean, deviation
-    (standard deviation over runs, nan for one run) and runs (how many have the bin).
+    against: 'step' or 'seconds', the unit of width. Returns a frame indexed by k with columns at
+    (mean end of the episodes), mean, deviation (standard deviation over runs, nan for one run)
+    and runs (how many have the bin).
     """
     ends, returns = [], []
     for run in runs:
