@@ -128,8 +128,20 @@ def load_run(folder):
     return Run(folder, method, settings, episodes, results[newest].reset_index(drop=True))
 
 
-def load(indir, methods=(), tasks=(), by=()):
-    """Dict of task -> method -> list of comparable runs at or below `indir`.
+def run_folders(indirs):
+    """The folders of all runs at or below the folders `indirs`, each once, sorted."""
+    if absent := [indir for indir in indirs if not os.path.isdir(indir)]:
+        raise UserError(f'there is no folder {absent[0]}')
+    found = {os.path.realpath(folder): folder for indir in indirs
+             for folder, _, files in os.walk(indir) if 'config.json' in files}
+    if not found:
+        raise UserError(f'no run at or below {", ".join(map(str, indirs))}: no folder there holds '
+                        'a config.json')
+    return sorted(found.values())
+
+
+def load(indirs, methods=(), tasks=(), by=()):
+    """Dict of task -> method -> list of comparable runs at or below the folders `indirs`.
 
     methods, tasks: the names to keep; default: all. by: settings whose values set curves apart:
     they become part of a method's name, as 'mummi, value_rate 0.001'. UserError if nothing is
@@ -137,14 +149,9 @@ def load(indir, methods=(), tasks=(), by=()):
     """
     if unknown := [name for name in by if name not in OPTIONS]:
         raise UserError(f'no setting is named {", ".join(unknown)}; there are {", ".join(OPTIONS)}')
-    if not os.path.isdir(indir):
-        raise UserError(f'there is no folder {indir}')
-    folders = sorted(folder for folder, _, files in os.walk(indir) if 'config.json' in files)
-    if not folders:
-        raise UserError(f'no run at or below {indir}: no folder there holds a config.json')
     found = collections.defaultdict(list)
     names = {}
-    for folder in folders:
+    for folder in run_folders(indirs):
         try:
             run = load_run(folder)
         except UserError as error:
@@ -163,7 +170,9 @@ def load(indir, methods=(), tasks=(), by=()):
             names[run.method] = place
             found[run.config.task, run.method].append(run)
     if not found:
-        raise UserError(f'no run with an episode at or below {indir} for these methods and tasks')
+        raise UserError(
+            f'no run with an episode at or below {", ".join(map(str, indirs))} for these methods '
+            'and tasks')
     groups = {}
     for task, method in sorted(found, key=lambda key: (key[0], names[key[1]])):
         runs = groups.setdefault(task, {})[method] = comparable(found[task, method])

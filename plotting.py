@@ -8,9 +8,10 @@ CSV table with the columns task, step, low, return, high and name, draws other p
 beside the curves; `--hours 1` draws returns against wall time too, and tabulates those after
 so many hours.
 
-Every folder at or below --indir that holds a config.json is a run. First come loading and
-numbers, then drawing. What is left out of a figure, or is unfinished, is said in a printed
-line. Nothing is written into a run's folder. Standard deviations are of the sample (n - 1).
+Every folder at or below --indir, which takes one folder or several, that holds a config.json is
+a run. First come loading and numbers, then drawing. What is left out of a figure, or is
+unfinished, is said in a printed line. Nothing is written into a run's folder. Standard
+deviations are of the sample (n - 1).
 """
 
 import argparse
@@ -42,6 +43,7 @@ from logs import (
     load,
     order,
     read_steps,
+    run_folders,
     short,
     table,
     write_table,
@@ -355,21 +357,20 @@ def draw_losses(groups, outdir, names):
     save(figure, 'Metrics of training; a line a seed', outdir, 'losses')
 
 
-def draw(indir, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(), by=(),
+def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(), by=(),
          reference='', hours=None):
-    """All figures and tables of the runs at or below `indir`, into `outdir`.
+    """All figures and tables of the runs at or below the folders `indirs`, into `outdir`.
 
-    UserError for a missing `indir`, no runs, an `outdir` that is in a run or not writable, or a
+    UserError for a missing folder, no runs, an `outdir` that is in a run or not writable, or a
     `reference` that is no such table.
     """
     reference = read_reference(reference) if reference else None
-    groups = load(indir, methods, tasks, by)
+    groups = load(indirs, methods, tasks, by)
     if reference is not None and not set(reference['task']) & set(groups):
         print('--reference has no rows of ' + ', '.join(groups))
     target = os.path.realpath(outdir)
-    for folder, _, files in os.walk(indir):
-        inside = os.path.commonpath([target, os.path.realpath(folder)])
-        if 'config.json' in files and inside == os.path.realpath(folder):
+    for folder in run_folders(indirs):
+        if os.path.commonpath([target, os.path.realpath(folder)]) == os.path.realpath(folder):
             raise UserError(f'{outdir} is in the run {folder}; choose another --outdir')
     try:
         os.makedirs(outdir, exist_ok=True)
@@ -407,7 +408,8 @@ def main(arguments=None):
         prog='plotting.py', description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.error = config.fail
-    parser.add_argument('--indir', default='logdir', help='folder of the runs [logdir]')
+    parser.add_argument('--indir', nargs='+', default=['logdir'], metavar='FOLDER',
+                        help='folders of the runs [logdir]')
     parser.add_argument('--outdir', default='plots', help='folder of the figures [plots]')
     parser.add_argument('--methods', type=names, default=(), help='only these, as mummi,cvrl')
     parser.add_argument('--tasks', type=names, default=(), help='only these, as dmc_walker_walk')

@@ -89,7 +89,7 @@ def test_all_figures_show_something(tmp_path, capsys):
         for level, method in ((300, 'mummi'), (200, 'dreamer'), (100, 'brand_new')):
             for seed in range(3):
                 make(tmp_path / 'in', task, method, seed, level=level + 9 * seed)
-    plotting.draw(tmp_path / 'in', tmp_path / 'out', smooth=3, metrics=('model_loss',))
+    plotting.draw([tmp_path / 'in'], tmp_path / 'out', smooth=3, metrics=('model_loss',))
     names = {'returns', 'returns_eval', 'missing_ratio', 'single_sensor', 'aggregate', 'losses'}
     assert drawn(tmp_path / 'out') == names
     for name in names:
@@ -117,7 +117,7 @@ def test_nothing_overlaps_or_is_clipped(by, tmp_path, monkeypatch):
     save = plotting.save
     monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: (
         figures.update({name: figure}), save(figure, caption, outdir, name)))
-    plotting.draw(tmp_path / 'in', tmp_path / 'out', metrics=('model_loss',), by=by)
+    plotting.draw([tmp_path / 'in'], tmp_path / 'out', metrics=('model_loss',), by=by)
     assert len(figures) == 6
     for name, figure in figures.items():
         boxes = [axes.get_tightbbox() for axes in figure.axes]
@@ -136,7 +136,7 @@ def test_learning_curve_against_loops(tmp_path):
     levels = {0: (100.0, 20), 1: (160.0, 20), 2: (400.0, 12)}
     for seed, (level, count) in levels.items():
         make(tmp_path, seed=seed, level=level, count=count)
-    runs = logs.load(tmp_path)[WALK]['mummi']
+    runs = logs.load([tmp_path])[WALK]['mummi']
     curve = logs.learning_curve(runs, 'train', 3000)
     assert list(curve.index) == list(range(7))
     for index, row in curve.iterrows():
@@ -160,7 +160,7 @@ def test_curve_of_one_run_gaps_and_smoothing(tmp_path):
     write(os.path.join(folder, 'episodes.csv'), EPISODES, [
         (step, 1, 1, 'train', value, 1000, 0)
         for step, value in ((1000, 10), (2000, 30), (5000, 60))])
-    (run,) = logs.load(tmp_path)[WALK]['mummi']
+    (run,) = logs.load([tmp_path])[WALK]['mummi']
     curve = logs.learning_curve([run], 'train', 1000)
     assert list(curve['mean']) == [10, 30, 40, 50, 60] and curve['deviation'].isna().all()
     smooth = logs.learning_curve([run], 'train', 1000, smooth=3)
@@ -171,7 +171,7 @@ def test_curve_of_one_run_gaps_and_smoothing(tmp_path):
 def test_default_bin(tmp_path):
     make(tmp_path / 'in')
     make(tmp_path / 'in', seed=1, count=400)
-    groups = logs.load(tmp_path / 'in')
+    groups = logs.load([tmp_path / 'in'])
     assert logs.default_bin(logs.everyone(groups), 'train') == 10000
     assert logs.default_bin(groups[WALK]['mummi'][:1], 'train') == 1000
     assert logs.default_bin(groups[WALK]['mummi'][:1], 'eval') == 5000
@@ -204,7 +204,7 @@ def test_damaged_runs_do_not_stop_the_others(tmp_path, capsys):
     write(os.path.join(damaged[1], 'results.csv'), RESULTS, [])
     with open(os.path.join(damaged[2], 'config.json'), 'w') as file:
         file.write('{"method": "mum')
-    groups = logs.load(tmp_path / 'in')
+    groups = logs.load([tmp_path / 'in'])
     printed = capsys.readouterr().out
     assert f'{damaged[0]}: left out, no episode yet' in printed
     assert 'not a readable configuration' in printed
@@ -226,7 +226,7 @@ def test_resumed_run_counts_no_step_twice(tmp_path, capsys):
 def test_unfinished_is_named(tmp_path, capsys):
     folder = make(tmp_path, count=12, steps=2_000_000)
     other = make(tmp_path, seed=1, count=20)
-    (run, finished) = logs.load(tmp_path)[WALK]['mummi']
+    (run, finished) = logs.load([tmp_path])[WALK]['mummi']
     printed = capsys.readouterr().out
     assert f'{folder}: unfinished, 12k of 2M steps' in printed and other not in printed
     assert logs.label('mummi', [run]) == 'mummi (unfinished: 12k of 2M steps)'
@@ -249,7 +249,7 @@ def test_other_settings_are_left_out(tmp_path, capsys):
     make(tmp_path, seed=1, precision='bfloat16', envs=4)
     odd = make(tmp_path, seed=2, miss_ratio={'image': 0.5}, horizon=9)
     make(tmp_path, method='dreamer', horizon=9)
-    groups = logs.load(tmp_path)
+    groups = logs.load([tmp_path])
     assert [run.config.seed for run in groups[WALK]['mummi']] == [0, 1]
     printed = capsys.readouterr().out.splitlines()
     (line,) = [line for line in printed if line.startswith(odd)]
@@ -258,18 +258,30 @@ def test_other_settings_are_left_out(tmp_path, capsys):
     assert f'{WALK}: the methods differ in horizon' in printed
 
 
+def test_runs_of_several_folders_are_drawn_together_each_once(tmp_path, capsys):
+    first, second = make(tmp_path / 'a', seed=0), make(tmp_path / 'b', seed=1)
+    plotting.main(['--indir', str(tmp_path / 'a'), str(tmp_path / 'b'), str(second),
+                   '--outdir', str(tmp_path / 'out')])
+    assert 'the same seed' not in capsys.readouterr().out
+    (runs,) = logs.load([tmp_path / 'a', tmp_path / 'b', second])[WALK].values()
+    assert {os.path.realpath(run.folder) for run in runs} == {str(first), str(second)}
+    assert '| 2 |' in (tmp_path / 'out' / 'table.md').read_text()
+    with pytest.raises(config.UserError, match='there is no folder .*absent'):
+        logs.load([tmp_path / 'a', tmp_path / 'absent'])
+
+
 def test_values_of_a_setting_are_compared_as_methods_are(tmp_path, capsys):
     for seed, rate in enumerate((1e-3, 1e-3, 8e-5)):
         make(tmp_path / 'in', seed=seed, value_rate=rate, level=100.0 * seed)
     make(tmp_path / 'in', method='cvrl', seed=3, value_rate=1e-3)
-    groups = logs.load(tmp_path / 'in', by=('value_rate', 'horizon'))[WALK]
+    groups = logs.load([tmp_path / 'in'], by=('value_rate', 'horizon'))[WALK]
     assert [(name, [run.config.seed for run in runs]) for name, runs in groups.items()] == [
         ('mummi, value_rate 8e-05, horizon 15', [2]),
         ('mummi, value_rate 0.001, horizon 15', [0, 1]),
         ('cvrl, value_rate 0.001, horizon 15', [3])]
     printed = capsys.readouterr().out
     assert 'left out' not in printed and 'differ' not in printed
-    assert len(logs.load(tmp_path / 'in')[WALK]['mummi']) == 2
+    assert len(logs.load([tmp_path / 'in'])[WALK]['mummi']) == 2
     plotting.main(['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'out'),
                    '--by', 'value_rate', '--methods', 'mummi'])
     assert 'mummi, value_rate 8e-05' in (tmp_path / 'out' / 'table.md').read_text()
@@ -323,20 +335,20 @@ def test_a_metric_of_which_one_run_diverges_has_a_logarithmic_axis(
     found = []
     monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: found.append(
         figure.axes[0].get_yscale()) if name == 'losses' else None)
-    plotting.draw(tmp_path / 'in', tmp_path / 'out', metrics=('value_loss',))
+    plotting.draw([tmp_path / 'in'], tmp_path / 'out', metrics=('value_loss',))
     assert found == [scale]
 
 
 def test_many_curves_keep_their_colours_apart_and_their_panels_high(tmp_path):
     for seed in range(9):
         make(tmp_path / 'in', seed=seed, horizon=seed + 2)
-    groups = logs.load(tmp_path / 'in', by=('horizon',))
+    groups = logs.load([tmp_path / 'in'], by=('horizon',))
     style = plotting.styles(groups)
     assert len(style) == len({colour for colour, _ in style.values()}) == 9
     heights = {}
     for name, by in ('one', ()), ('many', ('horizon',)):
         (tmp_path / name).mkdir()
-        plotting.draw_returns(logs.load(tmp_path / 'in', by=by), tmp_path / name)
+        plotting.draw_returns(logs.load([tmp_path / 'in'], by=by), tmp_path / name)
         pixels = imread(tmp_path / name / 'returns.png')[..., :3]
         dark = (pixels < 0.15).all(2)
         heights[name] = dark.sum(0).max()  # of the axis line at the left
@@ -346,14 +358,14 @@ def test_many_curves_keep_their_colours_apart_and_their_panels_high(tmp_path):
 def test_evaluations_against_loops(tmp_path):
     for seed, level in enumerate((100.0, 200.0)):
         make(tmp_path, seed=seed, level=level)
-    rows = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'ratio')
+    rows = logs.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'ratio')
     for ratio in (0, 0.1):
         values = [[level * (1 - ratio) + 10 * episode for episode in range(3)]
                   for level in (100.0, 200.0)]
         assert rows['mean'][ratio] == pytest.approx(statistics.mean(map(statistics.mean, values)))
         assert rows['deviation'][ratio] == pytest.approx(statistics.stdev(values[0] + values[1]))
         assert rows['runs'][ratio] == 2 and rows['episodes'][ratio] == 6
-    only = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'only')
+    only = logs.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'only')
     assert list(only.index) == ['image', 'touch'] and only['mean']['image'] == 76
 
 
@@ -363,7 +375,7 @@ def test_mean_counts_seeds_equally_and_the_newest_checkpoint_only(tmp_path, caps
         write(os.path.join(folder, 'results.csv'), RESULTS, [
             (500, 'ratio', '', 0, 0, 999, 1000, 9, 0),
             *((1000, 'ratio', '', 0, 0, value, 1000, 9, 0) for value in values)])
-    rows = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'ratio')
+    rows = logs.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'ratio')
     assert rows['mean'][0] == 50
     assert capsys.readouterr().out.count('1 rows of older checkpoints left out') == 2
 
@@ -372,7 +384,7 @@ def test_table_says_at_which_checkpoints_and_how_many_seeds_were_judged(tmp_path
     make(tmp_path / 'in', seed=0)
     make(tmp_path / 'in', seed=1, results=False)
     make(tmp_path / 'in', method='cvrl', count=10)
-    groups = logs.load(tmp_path / 'in')
+    groups = logs.load([tmp_path / 'in'])
     assert f'{WALK}: judged at different steps, 10k, 20k' in capsys.readouterr().out
     logs.write_table(logs.table(groups), tmp_path)
     assert '| (steps of the checkpoint) | 20k, 1 of 2 seeds | 10k |' in (
@@ -385,7 +397,7 @@ def test_rows_that_were_judged_under_other_settings_are_left_out(tmp_path, capsy
         (1000, 'ratio', '', 0, 0, value, 1000, 9, number, options)
         for number, (value, options) in enumerate((
             (10, ''), (20, ''), (99, 'natural=False'), (98, 'render=full envs=2')))])
-    rows = logs.evaluations(logs.load(tmp_path)[WALK]['mummi'], 'ratio')
+    rows = logs.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'ratio')
     assert rows['mean'][0] == 15 and rows['episodes'][0] == 2
     assert '2 rows left out, judged with natural=False, render=full envs=2' in (
         capsys.readouterr().out)
@@ -423,7 +435,7 @@ def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
         make(tmp_path, WALK, 'cvrl', seed, level=50.0)
         make(tmp_path, RUN, 'mummi', seed, level=900.0)
     make(tmp_path, WALK, 'dreamer')
-    frame = logs.aggregate(logs.load(tmp_path)).set_index(['method', 'at'])
+    frame = logs.aggregate(logs.load([tmp_path])).set_index(['method', 'at'])
     assert set(frame.index) == {(method, at) for method in ('mummi', 'cvrl')
                                 for at in ('final', 0.0, 0.1)}
     assert set(frame['runs']) == {3} and set(frame['tasks']) == {1}
@@ -438,7 +450,7 @@ def test_aggregate_is_left_out_of_few_runs(tmp_path, capsys):
     # Four runs, but not three of a task: drawn again within a task, they would hardly differ.
     for task, seed in ((WALK, 0), (WALK, 1), (RUN, 0), (RUN, 1)):
         make(tmp_path / 'in', task, seed=seed)
-    plotting.draw_aggregate(logs.load(tmp_path / 'in'), tmp_path)
+    plotting.draw_aggregate(logs.load([tmp_path / 'in']), tmp_path)
     assert not drawn(tmp_path)
     assert 'figure aggregate left out' in capsys.readouterr().out
 
@@ -448,7 +460,7 @@ def test_table(tmp_path):
         make(tmp_path / 'in', seed=seed, level=level, count=30 - 10 * seed, steps=30000)
     make(tmp_path / 'in', method='cvrl', results=False)
     (tmp_path / 'out').mkdir()
-    logs.write_table(logs.table(logs.load(tmp_path / 'in')), tmp_path / 'out')
+    logs.write_table(logs.table(logs.load([tmp_path / 'in'])), tmp_path / 'out')
     with open(tmp_path / 'out' / 'table.csv', encoding='utf-8') as file:
         mummi, cvrl = csv.DictReader(file)
     assert (mummi['task'], mummi['method'], cvrl['method']) == (WALK, 'mummi', 'cvrl')
@@ -526,7 +538,7 @@ def test_table_of_one_episode_and_no_whole_sensors_has_no_spread_and_no_fraction
     folder = make(tmp_path / 'in')
     write(os.path.join(folder, 'results.csv'), RESULTS, [
         (20000, 'without', 'image', '', 0.5, 123, 1000, 9, 0)])
-    logs.write_table(logs.table(logs.load(tmp_path / 'in')), tmp_path)
+    logs.write_table(logs.table(logs.load([tmp_path / 'in'])), tmp_path)
     assert '| image gone | 123 |' in (tmp_path / 'table.md').read_text().splitlines()
 
 
@@ -535,8 +547,8 @@ def test_filters_and_mistakes(tmp_path, capsys):
     make(tmp_path / 'in', method='cvrl')
     make(tmp_path / 'in', task=RUN)
     (tmp_path / 'empty').mkdir()
-    assert list(logs.load(tmp_path / 'in', tasks=(RUN,))) == [RUN]
-    assert list(logs.load(tmp_path / 'in', methods=('cvrl',))) == [WALK]
+    assert list(logs.load([tmp_path / 'in'], tasks=(RUN,))) == [RUN]
+    assert list(logs.load([tmp_path / 'in'], methods=('cvrl',))) == [WALK]
     capsys.readouterr()
     for arguments, said in (
             (['--indir', tmp_path / 'in', '--methods', 'nobody'], 'no run'),
