@@ -34,8 +34,11 @@ results: .venv/installed
 		--reference results/published.csv --metrics imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/sweep --outdir results/figures/sweep \
 		--by actor_rate,value_rate,horizon --metrics value,value_loss,actor_entropy
-	$(BIN)/python plotting.py --indir results --methods mummi --outdir results/figures/sizes \
-		--by batch,train_updates,free_nats --bin 10000 --hours 0.5 \
+	$(BIN)/python plotting.py --indir results/methods results/sizes --methods mummi \
+		--outdir results/figures/sizes --by batch,train_updates,free_nats --bin 10000 --hours 0.5 \
+		--metrics reward_loss,value,image_loss
+	$(BIN)/python plotting.py --indir results/methods results/shapes --methods mummi \
+		--outdir results/figures/shapes --by length,conv_depth,units --bin 10000 --hours 0.5 \
 		--metrics reward_loss,value,image_loss
 	$(BIN)/python plotting.py --indir results/cartpole --outdir results/figures/cartpole \
 		--by batch,train_updates,free_nats --bin 2000 --reference results/published.csv \
