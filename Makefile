@@ -38,8 +38,10 @@ results: .venv/installed
 		--outdir results/figures/sizes --by batch,train_updates,free_nats --bin 10000 --hours 0.5 \
 		--metrics reward_loss,value,image_loss
 	$(BIN)/python plotting.py --indir results/methods results/shapes --methods mummi \
-		--outdir results/figures/shapes --by length,conv_depth,units --bin 10000 --hours 0.5 \
-		--metrics reward_loss,value,image_loss
+		--outdir results/figures/shapes --by length,batch,train_updates,conv_depth,units \
+		--bin 10000 --metrics reward_loss,value,image_loss
+	$(BIN)/python plotting.py --indir results/walk --outdir results/figures/walk \
+		--by length,train_updates --bin 10000 --hours 0.5 --metrics reward_loss,value,image_loss
 	$(BIN)/python plotting.py --indir results/cartpole --outdir results/figures/cartpole \
 		--by batch,train_updates,free_nats --bin 2000 --reference results/published.csv \
 		--metrics image_loss,divergence,value,actor_entropy

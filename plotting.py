@@ -408,7 +408,7 @@ def main(arguments=None):
         prog='plotting.py', description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.error = config.fail
-    parser.add_argument('--indir', nargs='+', default=['logdir'], metavar='FOLDER',
+    parser.add_argument('--indir', action='extend', nargs='+', metavar='FOLDER',
                         help='folders of the runs [logdir]')
     parser.add_argument('--outdir', default='plots', help='folder of the figures [plots]')
     parser.add_argument('--methods', type=names, default=(), help='only these, as mummi,cvrl')
@@ -425,8 +425,8 @@ def main(arguments=None):
                         help='wall time at which returns are compared too [none]')
     given = parser.parse_args(arguments)
     try:
-        draw(given.indir, given.outdir, given.methods, given.tasks, given.bin, given.smooth,
-             given.metrics, given.by, given.reference, given.hours)
+        draw(given.indir or ['logdir'], given.outdir, given.methods, given.tasks, given.bin,
+             given.smooth, given.metrics, given.by, given.reference, given.hours)
     except UserError as error:
         config.fail(error)
 

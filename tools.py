@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import csv
 import io
+import itertools
 import os
 import pathlib
 import re
@@ -455,14 +456,13 @@ def compute_type(precision):
         return tf.bfloat16
     try:
         with open('/proc/cpuinfo', encoding='ascii', errors='ignore') as file:
-            first = file.read().split('\n\n')[0].splitlines()
+            first = list(itertools.takewhile(str.strip, file))  # of the processors
     except OSError:
         first = []
     parts = (line.partition(':') for line in first)
     facts = {key.strip(): value.split() for key, _, value in parts}
     flags, vendor = (facts.get(key, []) for key in ('flags', 'vendor_id'))
-    # Large products in bfloat16 took 0.5 of the time of float32 with avx512_bf16 by AMD and less
-    # with AMX, but twice the time with avx512_bf16 alone by Intel. By name and not by a stopwatch,
-    # so that one machine always makes the same choice.
+    # README.md, "Precision", has the rates. By name and not by a stopwatch, so that one machine
+    # always makes the same choice.
     fast = 'amx_bf16' in flags or ('avx512_bf16' in flags and 'AuthenticAMD' in vendor)
     return tf.bfloat16 if fast else tf.float32
