@@ -47,6 +47,8 @@ results: .venv/installed
 		--metrics image_loss,divergence,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/methods --outdir results/figures/methods \
 		--metrics reward_loss,imagined_reward,value,actor_entropy
+	$(BIN)/python plotting.py --indir results/methods results/plain --methods cvrl \
+		--outdir results/figures/plain --by natural --bin 10000 --metrics reward_loss,contrast_loss,value
 
 clean:
 	rm -rf .venv logdir/demo
