@@ -1,57 +1,9 @@
-"""An agent in parallel environments: built, restored, driven, and its episodes summed up."""
-
-import os
-import pathlib
+"""An agent in parallel environments: driven, and its episodes summed up."""
 
 import numpy as np
 import tensorflow as tf
 
-import tools
-from config import UserError, flag
-from models import Agent
-
-
-def shapes(description):
-    """sensor -> raw shape of the sensors that the agent is built for."""
-    return {s: description.observation_space[s].shape for s in description.sensors}
-
-
-def build(representation, config, description):
-    """The agent for the sensors and actions that `description` found."""
-    for device in tf.config.list_physical_devices('GPU'):
-        tf.config.experimental.set_memory_growth(device, True)
-    tools.seed_everything(config.seed)
-    return Agent(config, representation, shapes(description), description.action_space.shape[0])
-
-
-class Schedule(tf.Module):
-    """What a checkpoint holds beside the agent: how far the run was, when it was evaluated, how
-    long it ran."""
-
-    def __init__(self, agent):
-        super().__init__()
-        self.agent = agent
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.evaluated = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-
-
-def restore(representation, config, description):
-    """(agent, step of its checkpoint, path of the checkpoint): the run's last state, or that of
-    `config.checkpoint`. UserError where there is none: an untrained agent is not judged."""
-    chosen = config.checkpoint.removesuffix('.index')
-    if not (os.path.exists(chosen + '.index') if chosen else list(
-            pathlib.Path(config.logdir).glob('state-*.index'))):
-        raise UserError(
-            f'no checkpoint {chosen or "in " + config.logdir}; train first, or name a trained run '
-            'by --logdir')
-    agent = build(representation, config, description)
-    schedule = Schedule(agent)
-    checkpoints = tools.Checkpoints(config.logdir, schedule)
-    if chosen:
-        checkpoints.load(chosen)
-    path = chosen or checkpoints.restore()
-    return agent, int(schedule.step), pathlib.Path(path)
+from config import flag
 
 
 class Driver:
@@ -117,7 +69,6 @@ class AgentPolicy:
 
     def __init__(self, agent, count, exploring):
         self.agent, self.exploring = agent, exploring
-        agent.precision.refresh()  # the weights may have been restored since they were copied
         self.state = agent.initial(count)
 
     def __call__(self, observation, is_first):

@@ -188,8 +188,10 @@ class Config:
     model_rate: float = option(6e-4, 'Learning rate of the world model.', low=0)
     actor_rate: float = option(8e-5, 'Learning rate of the actor.', low=0)
     value_rate: float = option(8e-5, 'Learning rate of the value.', low=0)
-    sac_rate: float = option(
-        3e-4, "Learning rate of soft actor-critic's critics and temperature.", low=0)
+    critic_rate: float = option(
+        8e-5, "Learning rate of soft actor-critic's critics.", low=0)
+    temperature_rate: float = option(
+        3e-4, "Learning rate of soft actor-critic's temperature.", low=0)
     clip: float = option(30.0, 'Gradients are clipped to this global norm.', low=0)
     weight_decay: float = option(
         0.0, 'Decoupled weight decay, as a fraction of the learning rate.', low=0)

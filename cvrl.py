@@ -16,6 +16,7 @@ if __name__ == '__main__':  # A mistake is answered before TensorFlow loads.
 import tensorflow as tf
 
 import training
+from experiment import Experiment
 from models import Representation
 from networks import Perceptron, retrieval
 
@@ -52,4 +53,4 @@ class JointContrast(Representation):
 
 
 if __name__ == '__main__':
-    training.main('cvrl', JointContrast, CONFIG)
+    training.main(Experiment('cvrl', JointContrast, CONFIG))

@@ -12,6 +12,7 @@ if __name__ == '__main__':  # A mistake is answered before TensorFlow loads.
 
 import networks
 import training
+from experiment import Experiment
 from models import Representation
 
 
@@ -36,4 +37,4 @@ class Reconstruction(Representation):
 
 
 if __name__ == '__main__':
-    training.main('dreamer', Reconstruction, CONFIG)
+    training.main(Experiment('dreamer', Reconstruction, CONFIG))

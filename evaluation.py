@@ -1,15 +1,13 @@
 """How well a trained agent acts when its sensors fail: `python mummi.py --logdir L --test`."""
 
 import os
-import pathlib
 
 import numpy as np
 import pandas as pd
 import tqdm
 
 import config as configuration
-import wrappers
-from acting import Driver, evaluate, restore, summary
+from acting import Driver, evaluate, summary
 from config import UserError
 
 # Environments that test in parallel, where the run's own --envs are fewer.
@@ -34,16 +32,16 @@ def conditions(ratios, sensors):
     return tests
 
 
-def test(method, representation, config, description):
+def test(experiment):
     """Evaluate the run's last (or `config.checkpoint`) state on validation backgrounds, and
     write results.csv: a row an episode. Every condition has the same seeds. Nothing else of the
     run is touched."""
-    agent, step, path = restore(representation, config, description)
-    target = pathlib.Path(config.logdir) / 'results.csv'
+    config, sensors = experiment.config, experiment.sensors
+    agent, step, path = experiment.restored()
+    target = experiment.folder / 'results.csv'
     before, options = read(target), changed(config)
-    sensors = description.sensors
     count = max(config.envs, min(ENVIRONMENTS, config.test_episodes))
-    environments = wrappers.vector(config, 'valid', count, description, config.seed)
+    environments = experiment.environments('valid', count, config.seed)
     # Seeds of their own: far from those of training and of the evaluations in it.
     seeds = np.random.SeedSequence([config.seed, *b'test']).generate_state(config.test_episodes)
     tests = conditions(configuration.test_ratios(config), sensors)
@@ -53,7 +51,7 @@ def test(method, representation, config, description):
         with tqdm.tqdm(total=len(tests) * len(seeds), unit='episode') as bar:
             for condition, sensor, ratio, miss_ratio in tests:
                 bar.set_description_str(f'{condition} {sensor or ratio}')
-                agent.random.reset_from_seed(config.seed)
+                agent.judging.reset_from_seed(config.seed)
                 episodes = evaluate(agent, driver, seeds, {'miss_ratio': miss_ratio})
                 for number, (seed, episode) in enumerate(zip(seeds, episodes)):
                     rows.append({
@@ -64,7 +62,7 @@ def test(method, representation, config, description):
     finally:
         environments.close(terminate=True)
     results = pd.DataFrame(rows)
-    print(f'\n{method} on {config.task}, {path.name} ({step:,} steps), '
+    print(f'\n{experiment.title}, {path.name} ({step:,} steps), '
           f'{config.test_episodes} episodes each{options and f", with {options}"}; for {target}\n')
     print(table(results))
     save(before, results, target)

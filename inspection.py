@@ -4,8 +4,6 @@ Writes to <logdir>/inspect/<checkpoint>: the episode as seen, open-loop predicti
 truth, the trust in each sensor moment by moment, and what the heads predict.
 """
 
-import pathlib
-
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -13,8 +11,7 @@ import tensorflow as tf
 
 import pictures
 import tools
-import wrappers
-from acting import AgentPolicy, Driver, restore, summary
+from acting import AgentPolicy, Driver, summary
 from config import SENSORS, flag
 
 matplotlib.use('Agg')
@@ -39,14 +36,15 @@ class Recorder(AgentPolicy):
         return action
 
 
-def inspect(method, representation, config, description):
+def inspect(experiment):
     """Play one episode of the run's last (or `config.checkpoint`) state on validation
     backgrounds with the run's drop-outs, and draw it. Nothing else of the run is touched."""
-    agent, step, path = restore(representation, config, description)
-    environments = wrappers.vector(config, 'valid', 1, description, config.seed)
+    config = experiment.config
+    agent, step, path = experiment.restored()
+    environments = experiment.environments('valid', 1, config.seed)
     try:
         driver, policy = Driver(environments, config.action_repeat), Recorder(agent)
-        agent.random.reset_from_seed(config.seed)
+        agent.judging.reset_from_seed(config.seed)
         driver.reset(np.random.SeedSequence([config.seed, *b'inspect']).generate_state(1))
         finished = []
         while not finished:
@@ -54,7 +52,7 @@ def inspect(method, representation, config, description):
     finally:
         environments.close(terminate=True)
     episode = finished[0][1]
-    sensors = list(description.sensors)
+    sensors = list(experiment.sensors)
     # The last entry of an episode is stored, but nothing is decided on it.
     latents = {key: np.stack([entry[key] for entry in policy.latents])
                for key in policy.latents[0]}
@@ -65,10 +63,10 @@ def inspect(method, representation, config, description):
         lambda x: x.numpy(), agent.explain(
             {key: tf.constant(value) for key, value in latents.items()}, observation))
 
-    folder = pathlib.Path(config.logdir) / 'inspect' / path.name
+    folder = experiment.folder / 'inspect' / path.name
     folder.mkdir(parents=True, exist_ok=True)
     times = np.arange(len(episode['reward'])) * config.action_repeat
-    title = f'{method}, {config.task}, {step:,} steps'
+    title = f'{experiment.title}, {step:,} steps'
     frames = as_seen(episode, sensors)
     (folder / 'episode.gif').write_bytes(tools.gif(frames, 20))
     sheet(frames, times, folder / 'episode.png', f'{title}: the episode as seen')

@@ -1,4 +1,4 @@
-"""The model that the three methods share: latent dynamics, world model, behaviour, agent.
+"""The model that the three methods share: latent dynamics, world model, behaviour.
 
 A method is one `Representation`, handed to `WorldModel`; nothing in this file asks which.
 Shapes: B sequences of a batch, L entries of a sequence, N environments or starts, H imagined
@@ -11,10 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 import networks
-import tools
-from config import flag
-from networks import Dense, Perceptron, TanhNormal, log_normal, normal, tfd
-from soft_actor_critic import SoftActorCritic
+from networks import Dense, Perceptron, log_normal, normal, tfd
 
 
 class State(NamedTuple):
@@ -45,7 +42,7 @@ class RecurrentStateSpaceModel(tf.Module):
         super().__init__()
         self.deter, self.stoch, self.precision = config.deter, config.stoch, precision
         hidden, elu = config.hidden, tf.nn.elu
-        self.input = Dense(config.stoch + actions, hidden, elu, precision)
+        self.input = Dense(config.stoch + actions.size, hidden, elu, precision)
         self.gates = Dense(hidden, 3 * config.deter, None, precision)
         self.recurrent = Dense(config.deter, 3 * config.deter, None, precision)
         self.recurrent.kernel.assign(
@@ -61,7 +58,7 @@ class RecurrentStateSpaceModel(tf.Module):
             self.stoch, self.stoch, self.stoch, self.deter)))
 
     def read(self, compute=None):
-        """The functions of one step, with the weights read and cast to `compute` once."""
+        """The functions of one entry, with the weights read and cast to `compute` once."""
         return Dynamics(self, compute or self.precision.compute)
 
     def filter(self, embedding, action, noise):
@@ -73,7 +70,7 @@ class RecurrentStateSpaceModel(tf.Module):
         recurrence is computed for all entries at once, before or after the loop.
         """
         # B rows are too few to gain from half precision: the recurrence runs in float32.
-        step = self.read(tf.float32)
+        dynamics = self.read(tf.float32)
         from_state = self.input.read(
             tf.float32, rows=slice(self.stoch), bias=False, activation=False)
         from_action = self.input.read(
@@ -84,19 +81,19 @@ class RecurrentStateSpaceModel(tf.Module):
             self.precision.compute, rows=slice(self.deter, None), activation=False)
         action, embedding = from_action(action), tf.cast(from_embedding(embedding), tf.float32)
         state, states = self.initial(action.shape[0]), []
-        for a, e, step_noise in zip(*(
+        for a, e, entry_noise in zip(*(
                 tf.unstack(x, axis=1) for x in (action, embedding, noise))):
             inputs = tf.nn.elu(from_state(state.stochastic) + a)
-            deterministic = step.gated(inputs, state.deterministic)
+            deterministic = dynamics.gated(inputs, state.deterministic)
             hidden = tf.nn.elu(from_deterministic(deterministic) + e)
-            state = step.state(step.posterior_output(hidden), step_noise, deterministic)
+            state = dynamics.state(dynamics.posterior_output(hidden), entry_noise, deterministic)
             states.append(state)
         posterior = State(*(tf.stack(parts, 1) for parts in zip(*states)))
         return posterior, self.read().prior(posterior.deterministic, 0.0)
 
 
 class Dynamics:
-    """The functions of one step of a `RecurrentStateSpaceModel`, for N rows. Products are in
+    """The functions of one entry of a `RecurrentStateSpaceModel`, for N rows. Products are in
     `compute`; gates, distributions and states are float32."""
 
     def __init__(self, model, compute):
@@ -188,7 +185,8 @@ class Representation(tf.Module):
 
 
 class WorldModel(tf.Module):
-    """Representation, latent dynamics, and the heads for reward and discount."""
+    """Representation, latent dynamics, and the heads for reward and discount. actions: the part of
+    actions.py for the action space."""
 
     def __init__(self, config, representation, shapes, actions, precision):
         super().__init__()
@@ -250,19 +248,19 @@ class WorldModel(tf.Module):
     def observe(self, state, action, observation, noise):
         """The posterior after one more observation of N environments: raw [N, ...]."""
         embedding = self.representation.embed(observation)['joint']
-        step = self.dynamics.read(tf.float32)  # as the recurrence of `filter`
-        return step.posterior(step.transition(state, action), embedding, noise)
+        dynamics = self.dynamics.read(tf.float32)  # as the recurrence of `filter`
+        return dynamics.posterior(dynamics.transition(state, action), embedding, noise)
 
     def imagine(self, state, choose, noise):
-        """Unroll the prior from `state` [N, ...] by the actions [N, A] = choose(state, step).
+        """Unroll the prior from `state` [N, ...] by the actions [N, A] = choose(state, index).
 
         noise [H, N, S]. Returns features [H, N, F]: the first is of the state *after* the
         first action.
         """
         dynamics, features = self.dynamics.read(), []
-        for step, step_noise in enumerate(tf.unstack(noise)):
-            action = choose(state, step)
-            state = dynamics.prior(dynamics.transition(state, action), step_noise)
+        for index, one_noise in enumerate(tf.unstack(noise)):
+            action = choose(state, index)
+            state = dynamics.prior(dynamics.transition(state, action), one_noise)
             features.append(state.features())
         return tf.stack(features)
 
@@ -273,28 +271,28 @@ def lambda_return(reward, value, discount, disclam):
     reward, value, discount [H, N] of the imagined states; returns [H - 1, N]
     (Dreamer, arXiv 1912.01603, eq. 6).
     """
-    # What does not depend on the recurrence, for all steps at once.
+    # What does not depend on the recurrence, for all of them at once.
     inputs = reward[:-1] + discount[:-1] * (1 - disclam) * value[1:]
     last, returns = value[-1], []
-    for step, gamma in zip(*(
+    for start, factor in zip(*(
             reversed(tf.unstack(x)) for x in (inputs, disclam * discount[:-1]))):
-        last = step + gamma * last
+        last = start + factor * last
         returns.append(last)
     return tf.stack(returns[::-1])
 
 
 class ActorCritic(tf.Module):
-    """The actor and the value, learned on imagined features."""
+    """The actor and the value, learned on imagined features. actions: the part of actions.py."""
 
     def __init__(self, config, features, actions, precision):
         super().__init__()
         self.config, self.actions = config, actions
-        self.actor = Perceptron(features, 4, config.units, 2 * actions, precision)
+        self.actor = Perceptron(features, 4, config.units, actions.parameters, precision)
         self.value_head = Perceptron(features, 3, config.units, 1, precision)
 
     def policy(self, features):
         """The distribution of actions given features [..., F]."""
-        return TanhNormal(self.actor(features))
+        return self.actions.distribution(self.actor(features))
 
     def value(self, features):
         """The expected return, [..., F] -> [...]."""
@@ -326,258 +324,3 @@ class ActorCritic(tf.Module):
             'imagined_reward': tf.reduce_mean(rewards),
             'imagined_return': tf.reduce_mean(returns), 'value': tf.reduce_mean(values)}
         return actor_loss, value_loss, metrics
-
-
-class Agent(tf.Module):
-    """World model, behaviour and their optimisers: `policy` acts, `train` learns.
-
-    shapes: sensor -> raw shape. actions: A. All randomness is drawn from one generator that
-    is part of the state, so a restored agent goes on exactly as the saved one would have.
-    """
-
-    def __init__(self, config, representation, shapes, actions):
-        super().__init__()
-        self.config, self.shapes, self.actions = config, dict(shapes), actions
-        self.precision = networks.Precision(tools.compute_type(config.precision))
-        self.compute = self.precision.compute
-        self.random = tf.random.Generator.from_seed(config.seed)
-        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.world = WorldModel(config, representation, shapes, actions, self.precision)
-        self.behaviour = ActorCritic(config, self.world.width, actions, self.precision)
-        self.decoders = networks.decoders(config, shapes, self.world.width, self.precision) if (
-            config.probe_frames and not self.world.representation.reconstructs) else {}
-        self.soft = SoftActorCritic(
-            config, self.world.width, actions, self.precision) if config.use_sac else None
-        world, actor, value = (part.trainable_variables for part in (
-            self.world, self.behaviour.actor, self.behaviour.value_head))
-        learners = {
-            'model': (world, config.model_rate), 'actor': (actor, config.actor_rate),
-            'value': (value, config.value_rate)}
-        if self.decoders:
-            learners['decoders'] = (
-                [v for d in self.decoders.values() for v in d.trainable_variables],
-                config.model_rate)
-        if self.soft:
-            learners |= {
-                'critic': (self.soft.critics_variables(), config.sac_rate),
-                'soft_actor': (actor, config.actor_rate),
-                'temperature': ([self.soft.log_temperature], config.sac_rate)}
-        self.optimisers = {
-            name: tools.Optimiser(
-                name, variables, rate, config.clip, config.weight_decay,
-                loss_scaling=self.compute == tf.float16)
-            for name, (variables, rate) in learners.items()}
-        self.precision.copy(world + actor + value)
-        # Loops and branches here are Python's own, so AutoGraph would find nothing to convert,
-        # at half of the time that building the graph takes.
-        self.train = tf.function(self._train, autograph=False, jit_compile=config.xla or None)
-        self.policy = tf.function(self._policy, autograph=False)
-        self.open_loop = tf.function(self._open_loop, autograph=False)
-        self.explain = tf.function(self._explain, autograph=False)
-
-    def parts(self):
-        """name -> trainable values of each part, for reports."""
-        count = lambda variables: sum(int(tf.size(v)) for v in variables)  # noqa: E731
-        parts = {
-            'world model': count(self.world.trainable_variables),
-            'actor': count(self.behaviour.actor.trainable_variables),
-            'value': count(self.behaviour.value_head.trainable_variables)}
-        for name, optimiser in self.optimisers.items():
-            if name in ('decoders', 'critic'):
-                parts[name + (' (for pictures)' if name == 'decoders' else '')] = count(
-                    optimiser.targets)
-        return parts
-
-    # --- Learning ---
-
-    def _train(self, batch):
-        """One update of every part on a batch of tensors [B, L, ...]; returns scalar metrics."""
-        config = self.config
-        size = list(batch['reward'].shape)
-        start, metrics = self._train_model(
-            batch, self.random.normal([*size, config.stoch]))
-        metrics |= self._train_behaviour(start)
-        if self.decoders:
-            metrics |= self._train_decoders(start.features(), batch)
-        if self.soft:
-            metrics |= self.soft.train(
-                self.behaviour, self.optimisers, start.features(), batch, self.random)
-        self.precision.refresh()
-        self.updates.assign_add(1)
-        return metrics
-
-    def _train_model(self, batch, noise):
-        optimiser = self.optimisers['model']
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(optimiser.targets)
-            loss, metrics, posterior = self.world.loss(batch, noise)
-            scaled = optimiser.scaled(loss)
-        metrics['model_gradient'] = optimiser.step(tape, scaled)
-        return posterior.map(tf.stop_gradient), metrics
-
-    def _train_behaviour(self, posterior):
-        """Imagine from every posterior state [B, L, ...] and step the actor and the value."""
-        config = self.config
-        start = posterior.map(lambda part: tf.reshape(part, [-1, part.shape[-1]]))
-        count = start.stochastic.shape[0]
-        prior_noise = self.random.normal([config.horizon, count, config.stoch])
-        actor_noise = self.random.normal([config.horizon, count, self.actions])
-        actor, value = self.optimisers['actor'], self.optimisers['value']
-        noises, policies = tf.unstack(actor_noise), []
-
-        def choose(state, step):
-            # Features without gradient: the actor learns through the dynamics alone.
-            policies.append(self.behaviour.policy(tf.stop_gradient(state.features())))
-            return policies[-1].sample(noises[step])
-
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            tape.watch([actor.targets, value.targets])
-            features = self.world.imagine(start, choose, prior_noise)
-            actor_loss, value_loss, metrics = self.behaviour.losses(self.world, features)
-            actor_scaled, value_scaled = actor.scaled(actor_loss), value.scaled(value_loss)
-        metrics['actor_gradient'] = actor.step(tape, actor_scaled)
-        metrics['value_gradient'] = value.step(tape, value_scaled)
-        _, logs = policies[0].sample_and_log(noises[0])
-        metrics['actor_entropy'] = -tf.reduce_mean(logs)
-        return metrics
-
-    def _train_decoders(self, features, batch):
-        """Fit the decoders of the pictures to a few frames; they change nothing else."""
-        optimiser = self.optimisers['decoders']
-        total = features.shape[0] * features.shape[1]
-        rows = self.random.uniform(
-            [min(self.config.probe_frames, total)], maxval=total, dtype=tf.int32)
-        take = lambda x: tf.gather(tf.reshape(x, [total, *x.shape[2:]]), rows)  # noqa: E731
-        features = tf.stop_gradient(take(features))
-        keys = [key for sensor in self.shapes for key in (sensor, flag(sensor))]
-        observation = {key: take(batch[key]) for key in keys}
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(optimiser.targets)
-            losses = networks.reconstruction_losses(
-                {s: decoder(features) for s, decoder in self.decoders.items()}, observation)
-            loss = tf.add_n([tf.reduce_mean(value) for value in losses.values()])
-            scaled = optimiser.scaled(loss)
-        return {'decoders_loss': loss, 'decoders_gradient': optimiser.step(tape, scaled)}
-
-    # --- Acting ---
-
-    def initial(self, count):
-        """The policy state of `count` environments: latent and last action, zeros."""
-        state = self.world.dynamics.initial(count)
-        return state._asdict() | {'action': tf.zeros([count, self.actions])}
-
-    def _policy(self, observation, state, exploring):
-        """(actions [N, A], next policy state) for raw observations [N, ...] of N environments.
-
-        observation also holds is_first [N] (bool): rows where an episode begins, whose state
-        is reset. exploring: True acts by a sample with noise, False by the mode.
-        """
-        first = observation['is_first'][:, None]
-        state = {key: tf.where(first, 0.0, value) for key, value in state.items()}
-        action = state.pop('action')
-        noise = self.random.normal([action.shape[0], self.config.stoch])
-        with self.precision.reading_copies():
-            latent = self.world.observe(State(**state), action, observation, noise)
-            action = self.act(latent, exploring)
-        return action, latent._asdict() | {'action': action}
-
-    def act(self, latent, exploring):
-        """Actions [N, A] in [-1, 1] for latents [N, ...]."""
-        config, count = self.config, latent.stochastic.shape[0]
-        policy = self.behaviour.policy(latent.features())
-        if exploring:
-            action = policy.sample(self.random.normal([count, self.actions]))
-        else:
-            action = policy.mode(self.random.normal([100, count, self.actions]))
-        if config.search_candidates:
-            action = self._search(latent, policy, action)
-        if config.refine_actions:
-            action = self._refine(latent, action)
-        if exploring and config.explore_noise:
-            action += config.explore_noise * self.random.normal([count, self.actions])
-        return tf.clip_by_value(action, -1, 1)
-
-    def imagined_return(self, latent, action):
-        """The lambda-return [N] of the first imagined state when `action` [N, A] is taken in
-        `latent` [N, ...] and the actor's samples follow."""
-        config, count = self.config, action.shape[0]
-        prior_noise = self.random.normal([config.horizon, count, config.stoch])
-        actor_noise = self.random.normal([config.horizon, count, self.actions])
-
-        def choose(state, step):
-            if step == 0:
-                return action
-            # As in learning, no gradient through what the actor sees: the first action is moved
-            # for the later ones as they are.
-            return self.behaviour.policy(
-                tf.stop_gradient(state.features())).sample(actor_noise[step])
-
-        features = self.world.imagine(latent, choose, prior_noise)
-        return self.behaviour.returns(self.world, features)[0][0]
-
-    def _refine(self, latent, action):
-        """Trajectory optimisation: a <- a + rate dV/da, each environment by its own return."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(action)
-            # The sum's gradient in a row is that row's own: rows do not meet in the model.
-            total = tf.reduce_sum(self.imagined_return(latent, action))
-        return action + self.config.refine_rate * tape.gradient(total, action)
-
-    def _search(self, latent, policy, action):
-        """Forward search: the best first action of several imagined rollouts, by each
-        environment's own returns; the given action is one of the candidates."""
-        count, candidates = action.shape[0], self.config.search_candidates
-        others = policy.sample(self.random.normal([candidates - 1, count, self.actions]))
-        actions = tf.concat([action[None], others], 0)
-        tiled = latent.map(lambda part: tf.tile(part, [candidates, 1]))
-        returns = self.imagined_return(tiled, tf.reshape(actions, [-1, self.actions]))
-        best = tf.argmax(tf.reshape(returns, [candidates, count]), 0)
-        return tf.reduce_sum(
-            actions * tf.one_hot(best, candidates, axis=0)[..., None], 0)
-
-    # --- Pictures ---
-
-    def reconstruct(self, features):
-        """sensor -> scaled predictions [..., *shape]; {} where nothing decodes."""
-        if self.decoders:
-            return {sensor: decoder(features) for sensor, decoder in self.decoders.items()}
-        return self.world.representation.reconstruct(features)
-
-    def _open_loop(self, batch, observed=5):
-        """sensor -> scaled predictions [B, L, *shape]: the first `observed` entries from the
-        posterior, the others imagined by the recorded actions without looking."""
-        count, length = batch['reward'].shape
-        observed = min(observed, length)
-        embeddings = self.world.representation.embed(
-            {key: value[:, :observed] for key, value in batch.items()})
-        posterior, _ = self.world.dynamics.filter(
-            embeddings['joint'], batch['action'][:, :observed],
-            self.random.normal([count, observed, self.config.stoch]))
-        features = posterior.features()
-        if length > observed:
-            imagined = self.world.imagine(
-                posterior.map(lambda part: part[:, -1]),
-                lambda state, step: batch['action'][:, observed + step],
-                self.random.normal([length - observed, count, self.config.stoch]))
-            features = tf.concat([features, tf.transpose(imagined, [1, 0, 2])], 1)
-        return self.reconstruct(features)
-
-    def _explain(self, latents, observation):
-        """What the model holds of an episode, entry by entry: latents and raw observations
-        [T, ...] -> divergence, predicted reward, value and trust [T], the representation's
-        metrics, and reconstructions."""
-        state = State(**latents)
-        features = state.features()
-        prior = self.world.dynamics.read().prior(state.deterministic, 0.0)
-        embeddings = self.world.representation.embed(observation)
-        # The representation's numbers are defined for sequences: here, one of length T.
-        sequence = lambda x: tf.nest.map_structure(lambda y: y[None], x)  # noqa: E731
-        return {
-            'divergence': tf.reduce_sum(
-                tfd.kl_divergence(state.distribution(), prior.distribution()), -1),
-            'reward': self.world.reward(features),
-            'value': self.behaviour.value(features),
-            'trust': self.world.representation.trust(embeddings),
-            'metrics': self.world.representation.metrics(
-                features[None], sequence(embeddings), sequence(observation)),
-            'pictures': self.reconstruct(features)}

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 import training
 from config import SENSORS
+from experiment import Experiment
 from models import Representation
 from networks import (
     Dense,
@@ -120,4 +121,4 @@ class ExpertContrast(Representation):
 
 
 if __name__ == '__main__':
-    training.main('mummi', ExpertContrast, CONFIG)
+    training.main(Experiment('mummi', ExpertContrast, CONFIG))

@@ -302,33 +302,3 @@ def retrieval(distances, flags):
     own = tf.argmin(far, 1) == tf.range(far.shape[0], dtype=tf.int64)
     return tf.math.divide_no_nan(
         tf.reduce_sum(tf.cast(own, tf.float32) * flags), tf.reduce_sum(flags))
-
-
-class TanhNormal:
-    """A normal squashed to [-1, 1] by tanh; actions of size A are its last axis.
-
-    mean = 5 tanh(m / 5), deviation = softplus(s + log(e^5 - 1)) + 1e-4 for the raw parameters
-    (m, s) [..., 2 A] (Dreamer, arXiv 1912.01603, appendix A).
-    """
-
-    def __init__(self, parameters):
-        mean, deviation = tf.split(tf.cast(parameters, tf.float32), 2, -1)
-        self.mean = 5 * tf.tanh(mean / 5)
-        self.deviation = tf.nn.softplus(deviation + math.log(math.exp(5) - 1)) + 1e-4
-
-    def sample(self, noise):
-        """Actions [..., A] for standard normal noise of that shape; differentiable."""
-        return tf.tanh(self.mean + self.deviation * noise)
-
-    def sample_and_log(self, noise):
-        """(actions [..., A], their log density [...])."""
-        before = self.mean + self.deviation * noise
-        logs = tfd.Normal(self.mean, self.deviation).log_prob(before)
-        logs -= tfb.Tanh().forward_log_det_jacobian(before, event_ndims=0)
-        return tf.tanh(before), tf.reduce_sum(logs, -1)
-
-    def mode(self, noise):
-        """The most likely of the samples, each row's own. noise: [samples, ..., A]."""
-        samples, logs = self.sample_and_log(noise)
-        best = tf.one_hot(tf.argmax(logs, 0), samples.shape[0], axis=0)
-        return tf.reduce_sum(samples * best[..., None], 0)

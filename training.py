@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import pathlib
 import sys
 import time
 
@@ -15,30 +14,30 @@ import evaluation
 import inspection
 import pictures
 import tools
-import wrappers
-from acting import AgentPolicy, Driver, Schedule, build, evaluate, shapes, summary
+from acting import AgentPolicy, Driver, evaluate, summary
 from config import UserError
+from experiment import Progress
 
 # Seconds between two prints of the progress bar when it goes to a file.
 FILE_INTERVAL = 15
 
 
-def main(method, representation, config):
-    """Train the agent of `method`, whose part `representation` is, as `config` says; or resume.
+def main(experiment):
+    """Train the agent of an `Experiment`, or resume, or judge it, as its configuration says.
 
     A mistake of the user's ends in one line and exit code 2.
     """
+    config = experiment.config
     try:
-        description = wrappers.describe(config)
         if config.dry_run:
-            dry_run(method, representation, config, description)
+            dry_run(experiment)
         elif config.test:
-            evaluation.test(method, representation, config, description)
+            evaluation.test(experiment)
         elif config.inspect:
-            inspection.inspect(method, representation, config, description)
+            inspection.inspect(experiment)
         else:
-            with Run(method, representation, config, description) as run:
-                run.train()
+            with Trainer(experiment) as trainer:
+                trainer.train()
     except UserError as error:
         configuration.fail(error)
     except KeyboardInterrupt:
@@ -48,12 +47,12 @@ def main(method, representation, config):
         raise SystemExit(130) from None
 
 
-def dry_run(method, representation, config, description):
+def dry_run(experiment):
     """Build everything and print what it is: sensors, sizes, memory and disk."""
-    agent = build(representation, config, description)
-    print(f'{method} on {config.task}, preset {config.preset}, {agent.compute.name} products')
+    config, description, agent = experiment.config, experiment.description, experiment.agent()
+    print(f'{experiment.title}, preset {config.preset}, {agent.compute.name} products')
     print('\nsensors')
-    for sensor, shape in shapes(description).items():
+    for sensor, shape in experiment.shapes.items():
         row, kind = configuration.SENSORS[sensor], description.observation_space[sensor].dtype
         print(f'  {sensor:<22}{shape!s:<16}{kind!s:<9}{row.unit}')
     print(f'  {"actions":<22}{description.action_space.shape}')
@@ -62,7 +61,7 @@ def dry_run(method, representation, config, description):
         print(f'  {part:<22}{count:>14,}')
     entry = sum(
         int(np.prod(space.shape)) * space.dtype.itemsize
-        for space in description.observation_space.values()) + 4 * (agent.actions + 2)
+        for space in description.observation_space.values()) + 4 * (agent.actions.size + 2)
     disk = entry * config.steps / config.action_repeat / 1e9
     print('\nestimates')
     print(f'  replay on disk        {disk:>10.2f} GB after {config.steps:,} steps')
@@ -70,32 +69,33 @@ def dry_run(method, representation, config, description):
     print(f'  one training batch    {entry * config.batch * config.length / 1e9:>10.2f} GB')
 
 
-class Run:
+class Trainer:
     """Everything of a run in `config.logdir`; a context that closes what it opened."""
 
-    def __init__(self, method, representation, config, description):
-        self.method, self.config, self.description = method, config, description
-        self.folder = pathlib.Path(config.logdir)
-        self._prepare_folder()
-        self.sensors = description.sensors
-        self.environments = wrappers.vector(
-            config, 'train', config.envs, description, self._seeds('train', 0, 1)[0])
+    def __init__(self, experiment):
+        self.experiment, self.config = experiment, experiment.config
+        config, self.folder = experiment.config, experiment.folder
+        self.sensors = experiment.sensors  # what is wrong with the environment shows before...
+        self._prepare_folder()  # ... anything is written
+        self.environments = experiment.environments(
+            'train', config.envs, experiment.seeds('train', 0, 1)[0])
         self.valid = None
         self.replay = tools.Replay(
             self.folder / 'episodes', config.action_repeat, config.replay_memory, self.say)
         self.logger = tools.Logger(self.folder)
-        self.agent = build(representation, config, description)
-        self.schedule = Schedule(self.agent)
+        self.agent = experiment.agent()
+        self.progress = Progress(self.agent)
         self.checkpoints = tools.Checkpoints(
-            self.folder, self.schedule, config.keep_checkpoints, self.say)
+            self.folder, self.progress, config.keep_checkpoints, self.say)
         resumed = self.checkpoints.restore()
+        self.agent.refresh()
         self.step = self.replay.steps
-        self.began = time.time() - float(self.schedule.seconds)
+        self.began = time.time() - float(self.progress.seconds)
         self.driver = Driver(self.environments, config.action_repeat)
         self.policy = AgentPolicy(self.agent, config.envs, exploring=True)
         self.last_returns, self.compiled, self.shown = [], False, -FILE_INTERVAL
         self.say(
-            f'{method} on {config.task}: {", ".join(self.sensors)}; {self.agent.compute.name} '
+            f'{experiment.title}: {", ".join(self.sensors)}; {self.agent.compute.name} '
             f'products; ' + (
                 f'resumed at {self.step:,} steps, {int(self.agent.updates):,} updates'
                 if resumed or self.step else 'a new run') + f' in {self.folder}')
@@ -114,8 +114,8 @@ class Run:
                 '--logdir') from None
         path = str(self.folder / 'config.json')
         if os.path.exists(path):
-            configuration.check_resume(self.config, self.method, path)
-        configuration.save(self.config, self.method, path)
+            configuration.check_resume(self.config, self.experiment.method, path)
+        configuration.save(self.config, self.experiment.method, path)
 
     def __enter__(self):
         return self
@@ -130,11 +130,6 @@ class Run:
         """A line above the progress bar."""
         tqdm.tqdm.write(text)
 
-    def _seeds(self, purpose, number, count):
-        """Seeds for the `number`-th use of a purpose; no two share a stream."""
-        words = [self.config.seed, *purpose.encode(), number]
-        return np.random.SeedSequence(words).generate_state(count)
-
     # --- The loop ---
 
     def train(self):
@@ -144,7 +139,7 @@ class Run:
                 total=config.steps, initial=min(self.step, config.steps), unit='step',
                 unit_scale=True, dynamic_ncols=True, smoothing=0.05,
                 mininterval=0.5 if sys.stderr.isatty() else FILE_INTERVAL) as self.bar:
-            if self.step < config.prefill:
+            if not self.progress.begun and self.step < config.prefill:
                 self.collect_random(config.prefill)
             self.catch_up()
             while self.step < config.steps:
@@ -155,27 +150,17 @@ class Run:
     def catch_up(self):
         """Updates and evaluation that are due at the present step, perhaps since before a kill."""
         self.train_until_due()
-        if self.evaluation_due():
+        if self.progress.evaluation_due(self.step, self.config):
             self.evaluate()
         self.save()
-
-    def updates_due(self):
-        """Updates that the schedule asks for at the present step. After a kill it asks again for
-        those that were lost."""
-        config = self.config
-        if self.step < config.prefill:
-            return 0
-        phases = (self.step - config.prefill) // config.train_every
-        return config.pretrain + phases * config.train_updates
 
     def collect_random(self, until):
         """Uniformly random actions until step `until`, and until a sequence can be drawn."""
         self._show(phase='prefill')
-        generator = np.random.default_rng(self._seeds('random', self.step, 4))
-        shape = self.environments.action_space.shape
+        generator = np.random.default_rng(self.experiment.seeds('random', self.step, 4))
 
         def act(observation, is_first):
-            return generator.uniform(-1, 1, shape).astype(np.float32)
+            return self.agent.actions.uniform(generator, self.driver.count)
 
         self._collect('prefill', act, lambda: self.step >= until and self._can_sample())
 
@@ -187,7 +172,7 @@ class Run:
     def _collect(self, mode, act, done):
         driver = self.driver
         if not driver.begun:
-            driver.reset(self._seeds('collect', self.replay.number, driver.count))
+            driver.reset(self.experiment.seeds('collect', self.replay.number, driver.count))
         while not done():
             finished = driver.step(act)
             self.step += driver.advanced
@@ -207,7 +192,7 @@ class Run:
     def train_until_due(self):
         """Updates until the schedule is met, with the progress shown at each."""
         config, updates = self.config, int(self.agent.updates)
-        due = self.updates_due()
+        due = self.progress.advance(self.step, config)
         if updates >= due:
             return
         seeds = [[config.seed, number] for number in range(updates, due)]
@@ -244,42 +229,33 @@ class Run:
         self.logger.update(
             {'step': self.step, 'updates': updates, 'seconds': self.seconds()} | values)
 
-    def evaluation_due(self):
-        """Whether a multiple of `eval_every` was passed since the last evaluation, or the run
-        is at its end."""
-        config = self.config
-        before = int(self.schedule.evaluated)
-        return config.eval_episodes > 0 and (
-            self.step // config.eval_every > before // config.eval_every
-            or self.step >= config.steps > before)
-
     def evaluate(self):
         """Episodes on validation backgrounds by the mode, the first as a video, and open-loop
         predictions on replayed sequences."""
         config = self.config
         self._show(phase='evaluate')
         if self.valid is None:
-            self.valid = Driver(wrappers.vector(
-                config, 'valid', 1, self.description, self._seeds('valid', 0, 1)[0]),
-                config.action_repeat)
-        seeds = self._seeds('evaluate', self.step, config.eval_episodes)
+            self.valid = Driver(self.experiment.environments(
+                'valid', 1, self.experiment.seeds('valid', 0, 1)[0]), config.action_repeat)
+        seed, *seeds = self.experiment.seeds('evaluate', self.step, 1 + config.eval_episodes)
+        self.agent.judging.reset_from_seed(int(seed))
         for number, episode in enumerate(evaluate(self.agent, self.valid, seeds)):
             self._episode('eval', episode)
             if number == 0 and any(
                     configuration.SENSORS[s].kind == 'picture' for s in self.sensors):
                 self.logger.video('eval', self.step, pictures.seen(episode))
         batch = self.replay.sample(
-            min(config.batch, 4), config.length, self._seeds('open_loop', self.step, 4))
+            min(config.batch, 4), config.length, self.experiment.seeds('open_loop', self.step, 4))
         predictions = self.agent.open_loop({k: tf.constant(v) for k, v in batch.items()})
         predictions = {sensor: value.numpy() for sensor, value in predictions.items()}
         for sensor, video in pictures.open_loop(batch, predictions).items():
             self.logger.video(f'open_loop_{sensor}', self.step, video, rate=5)
-        self.schedule.evaluated.assign(self.step)
+        self.progress.evaluated.assign(self.step)
 
     def save(self):
         """A checkpoint of all that is not in the episode files."""
-        self.schedule.step.assign(self.step)
-        self.schedule.seconds.assign(self.seconds())
+        self.progress.step.assign(self.step)
+        self.progress.seconds.assign(self.seconds())
         self.checkpoints.save(int(self.agent.updates))
 
     # --- What the user sees ---

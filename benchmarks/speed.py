@@ -100,8 +100,14 @@ def settings(method, words, folder):
 
 
 def representation(method):
-    name = ast.unparse(in_script(method, 'training.main').args[1])
+    name = ast.unparse(in_script(method, 'Experiment').args[1])
     return getattr(importlib.import_module(method), name)
+
+
+def experiment(config, chosen):
+    """The `Experiment` that the script of the method would begin."""
+    from experiment import Experiment
+    return Experiment(chosen.method, representation(chosen.method), config)
 
 
 # --- Parts: each in a process of its own; rows of (figure, value, unit[, share of ceiling]) ---
@@ -156,8 +162,7 @@ def open_run(config, chosen):
     import tqdm
 
     import training
-    run = training.Run(
-        chosen.method, representation(chosen.method), config, wrappers.describe(config))
+    run = training.Trainer(experiment(config, chosen))
     run.bar = tqdm.tqdm(disable=True)
     return run
 
@@ -173,11 +178,12 @@ def prepare(config, chosen):
 class Learner:
     """The agent of a method with the prepared replay: acts and learns as a run does."""
 
-    def __init__(self, config, chosen, description):
+    def __init__(self, config, chosen, begun=None):
         import acting
         import tools
-        self.config, self.sensors = config, description.sensors
-        self.agent = acting.build(representation(chosen.method), config, description)
+        self.experiment = begun or experiment(config, chosen)
+        self.config, self.sensors = config, self.experiment.sensors
+        self.agent = self.experiment.agent()
         self.replay = tools.Replay(
             chosen.folder / 'episodes', config.action_repeat, config.replay_memory)
         self.policy = acting.AgentPolicy(self.agent, 1, exploring=True)
@@ -210,7 +216,7 @@ class Learner:
 
 
 def action(config, chosen):
-    learner = Learner(config, chosen, wrappers.describe(config))
+    learner = Learner(config, chosen)
     learner.act(10 * WARM_UP)
     times = learner.act(50 * chosen.repeats)
     return [('one action, median', np.median(times), 'ms'),
@@ -218,7 +224,7 @@ def action(config, chosen):
 
 
 def update(config, chosen):
-    learner = Learner(config, chosen, wrappers.describe(config))
+    learner = Learner(config, chosen)
     kinds = dict.fromkeys(['float32', 'bfloat16', learner.agent.compute.name])
     before = [product_rate(kind, chosen.repeats) for kind in kinds]
     learner.learn(WARM_UP)
@@ -296,11 +302,11 @@ def start(config, chosen):
         rows.append((f'start, {name}', moments[-1] - moments[-2], 's'))
 
     passed('interpreter')
-    representation(chosen.method)
+    begun = experiment(config, chosen)
     passed('imports')
-    description = wrappers.describe(config)
+    assert begun.description
     passed('environment described')
-    learner = Learner(config, chosen, description)
+    learner = Learner(config, chosen, begun)
     batch = next(learner.batches(1))
     passed('agent, replay, first batch')
     learner.agent.train.get_concrete_function(batch)
@@ -311,7 +317,7 @@ def start(config, chosen):
 
 
 def memory(config, chosen):
-    learner = Learner(config, chosen, wrappers.describe(config))
+    learner = Learner(config, chosen)
 
     def resident():
         pages = pathlib.Path('/proc/self/statm').read_text().split()[1]

@@ -10,3 +10,12 @@ def eager():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope='session')
+def shaken():
+    """An agent with all weights shaken, that no test changes."""
+    import helpers
+    agent = helpers.build('mummi', '--pcont')
+    helpers.shake(agent)
+    return agent

@@ -2,14 +2,16 @@
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
 
 import config
 import cvrl
 import dreamer
 import mummi
+import tools
+from actions import Continuous
+from agent import Agent
 from config import flag
-from models import Agent
+from models import State
 
 SHAPES = {'image': (64, 64, 3), 'depth': (64, 64, 1), 'touch': (2,)}
 ACTIONS = 3
@@ -28,8 +30,10 @@ def settings(method, *words):
 
 def build(method, *words, seed=0, actions=ACTIONS):
     """A fresh agent; the same seed gives the same weights and noise."""
-    tf_keras.utils.set_random_seed(seed)
-    return Agent(settings(method, *words), METHODS[method][0], SHAPES, actions)
+    tools.seed_everything(seed)
+    config = settings(method, *words)
+    return Agent(
+        config, METHODS[method][0], SHAPES, Continuous(actions, config.explore_noise))
 
 
 def observations(*leading, seed=0, missing=True):
@@ -114,6 +118,64 @@ def spy(monkeypatch, target, name):
         return calls[-1][1]
     monkeypatch.setattr(target, name, wrapped)
     return calls
+
+
+# --- Agents for acting ---------------------------------------------------------------------
+
+
+def latents(agent, count, seed=0):
+    config = agent.config
+    return State(*(
+        tf.constant(normals(count, width, seed=seed + number)) for number, width in enumerate(
+            (config.stoch, config.stoch, config.stoch, config.deter))))
+
+
+def quiet(*words, method='mummi', **options):
+    """An agent of moderate actions, whose deviations are about 0.7."""
+    agent = build(method, *words, **options)
+    shake(agent)
+    bias = agent.behaviour.actor.output.bias
+    bias.assign(tf.concat([bias[:ACTIONS], bias[ACTIONS:] - 5], 0))
+    return agent
+
+
+# --- The world model, entry by entry ----------------------------------------------------------
+
+
+def stepped(dynamics, embedding, action, noise):
+    """What `filter` gives, one entry after the other."""
+    step, state = dynamics.read(), dynamics.initial(len(embedding))
+    posteriors, priors = [], []
+    for t in range(embedding.shape[1]):
+        deterministic = step.transition(state, action[:, t])
+        state = step.posterior(deterministic, embedding[:, t], noise[:, t])
+        posteriors.append(state)
+        priors.append(step.prior(deterministic, tf.zeros_like(noise[:, t])))
+    return [State(*(tf.stack(p, 1) for p in zip(*s))) for s in (posteriors, priors)]
+
+
+def plain_model_loss(world, batch, noise):
+    """(total loss, its terms, posterior, divergences [B, L]) by the equations of the method."""
+    embeddings = world.representation.embed(batch)
+    posterior, prior = stepped(
+        world.dynamics, embeddings['joint'], batch['action'], noise)
+    divergence = tf.reduce_sum(
+        tf.math.log(prior.deviation / posterior.deviation)
+        + (posterior.deviation ** 2 + (posterior.mean - prior.mean) ** 2)
+        / (2 * prior.deviation ** 2) - 0.5, -1)
+    features = posterior.features()
+    terms = {'reward_loss': -tf.reduce_mean(
+        -0.5 * (batch['reward'] - world.reward_head(features)[..., 0]) ** 2
+        - 0.5 * np.log(2 * np.pi))}
+    if world.discount_head:
+        target = world.config.discount * batch['discount']
+        logits = world.discount_head(features)[..., 0]
+        terms['discount_loss'] = tf.reduce_mean(
+            tf.nn.sigmoid_cross_entropy_with_logits(target, logits))
+    for name, loss in world.representation.loss(features, embeddings, batch).items():
+        terms[name] = tf.reduce_mean(loss)
+    total = tf.maximum(tf.reduce_mean(divergence), world.config.free_nats) + sum(terms.values())
+    return total, terms, posterior, divergence
 
 
 # --- Plain numpy -------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from helpers import METHODS, SHAPES, close, normals
 
 import config
 import networks
+from actions import Continuous
+from agent import Agent
 from config import flag
-from models import Agent
 
 
 @pytest.fixture(scope='module', params=['float32', 'bfloat16'])
@@ -307,9 +308,9 @@ def test_dreamers_embedding_is_all_sensors_side_by_side():
 def test_only_dreamer_has_decoders_in_its_world_and_no_others_beside_it():
     for method in METHODS:
         agent = helpers.build(method)
-        predictions = agent.reconstruct(tf.zeros([2, agent.world.width]))
+        predictions = agent.painter.reconstruct(tf.zeros([2, agent.world.width]))
         assert {s: tuple(p.shape[1:]) for s, p in predictions.items()} == SHAPES
-        assert bool(agent.decoders) == (method != 'dreamer')
+        assert ('pictures' in agent.learners) == (method != 'dreamer')
         own = agent.world.representation.reconstruct(tf.zeros([2, agent.world.width]))
         assert bool(own) == (method == 'dreamer')
 
@@ -322,7 +323,7 @@ def test_only_dreamer_has_decoders_in_its_world_and_no_others_beside_it():
 def test_published_sizes_and_rates(method, count):
     """Walker: two touch values, six actions; of Dreamer's image, three channels are decoded."""
     settings = config.parse(method, METHODS[method][1], ['--logdir', 'unused', '--no-natural'])
-    agent = Agent(settings, METHODS[method][0], SHAPES, 6)
+    agent = Agent(settings, METHODS[method][0], SHAPES, Continuous(6, 0.3))
     parts = agent.parts()
     assert parts['world model'] == count
     assert parts['actor'] == 578_412
@@ -351,15 +352,10 @@ def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
     arrays['image'][:] = (255 * shades).astype(np.uint8)
     arrays['depth'][:] = 20 + 100 * shades
     batch = helpers.tensors(arrays)
-    optimiser = agent.optimisers['model']
 
-    @tf.function
+    @tf.function(autograph=False)
     def update():
-        with tf.GradientTape() as tape:
-            loss, metrics, _ = agent.world.loss(
-                batch, agent.random.normal([2, 4, agent.config.stoch]))
-        optimiser.step(tape, loss)
-        return metrics
+        return agent.world_learner.learn(batch, agent.random)[1]
 
     history = [{key: float(value) for key, value in update().items()} for _ in range(300)]
     last = {key: np.median([row[key] for row in history[-30:]]) for key in history[0]}

@@ -547,20 +547,20 @@ def test_update_that_is_not_finite_stops_the_run_before_it_is_saved(broken):
         agent=types.SimpleNamespace(compute=tf.bfloat16), step=1000, seconds=lambda: 1.0,
         logger=types.SimpleNamespace(update=rows.append))
     values = {'model_loss': 1.0, 'actor_loss': 2.0, 'value_gradient': 3.0, 'find_image': np.nan}
-    training.Run._log(run, 7, values)
+    training.Trainer._log(run, 7, values)
     assert rows[0]['updates'] == 7 and rows[0]['actor_loss'] == 2.0
     for value in np.nan, np.inf:
         with pytest.raises(config.UserError, match=f'not finite at update 8: {broken};'):
-            training.Run._log(run, 8, values | {broken: value})
+            training.Trainer._log(run, 8, values | {broken: value})
     assert len(rows) == 1
     # A loss scale that is too large shows in the same way, and heals itself while it can fall.
     run.agent.compute = tf.float16
     run.agent.optimisers = {'model': types.SimpleNamespace(scale=2.0)}
-    training.Run._log(run, 9, values | {broken: np.inf})
+    training.Trainer._log(run, 9, values | {broken: np.inf})
     assert len(rows) == 2
     run.agent.optimisers['value'] = types.SimpleNamespace(scale=1.0)
     with pytest.raises(config.UserError, match='not finite at update 10'):
-        training.Run._log(run, 10, values | {broken: np.inf})
+        training.Trainer._log(run, 10, values | {broken: np.inf})
 
 
 @pytest.mark.parametrize('terminal, drawn', [(True, 40), (False, 3)])
@@ -574,9 +574,9 @@ def test_bar_is_drawn_at_each_update_on_a_terminal_and_seldom_in_a_file(
     with tqdm.tqdm(total=100, file=output, miniters=100) as bar:
         run = types.SimpleNamespace(bar=bar, shown=-training.FILE_INTERVAL)
         for number in range(40):
-            training.Run._show(run, f'update {number}.', phase='train' if number == 5 else None)
+            training.Trainer._show(run, f'update {number}.', phase='train' if number == 5 else None)
         text = output.getvalue()
-        training.Run._show(run, 'building', at_once=True)
+        training.Trainer._show(run, 'building', at_once=True)
         assert 'building' in output.getvalue()
     assert text.count('update ') == drawn
     assert ('train ' in text) and 'update 0.' in text and 'update 30.' in text

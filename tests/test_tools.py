@@ -19,6 +19,7 @@ import networks
 import pictures
 import tools
 from config import SENSORS, UserError
+from optimisers import Optimiser, minimise
 
 # --- Replay ------------------------------------------------------------------------------
 
@@ -397,17 +398,15 @@ class Part(tf.Module):
     def __init__(self, width=3, more=False):
         super().__init__()
         self.weight = tf.Variable(tf.ones([width]))
-        self.optimiser = tools.Optimiser('part', [self.weight], 0.1, 1.0, loss_scaling=True)
+        self.optimiser = Optimiser('part', [self.weight], 0.1, 1.0, loss_scaling=True)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.random = tf.random.Generator.from_seed(1)
         if more:
             self.more = tf.Variable(1.0)
 
     def train(self):
-        with tf.GradientTape() as tape:
-            noise = self.random.normal(self.weight.shape)
-            loss = self.optimiser.scaled(tf.reduce_sum(noise * self.weight))
-        self.optimiser.step(tape, loss)
+        noise = self.random.normal(self.weight.shape)
+        minimise([self.optimiser], lambda: ([tf.reduce_sum(noise * self.weight)], None))
         self.updates.assign_add(1)
 
     def values(self):

@@ -1,0 +1,123 @@
+"""An experiment: one method on one task with its settings. Whatever trains, judges, measures or
+loads begins here."""
+
+import functools
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+import actions
+import tools
+import wrappers
+from agent import Agent
+from config import UserError
+
+
+class Experiment:
+    """method: name of the method. representation: its `models.Representation`. config: `Config`.
+
+    Building one costs nothing: the environment is looked at when it is first asked for.
+    """
+
+    def __init__(self, method, representation, config):
+        self.method, self.representation, self.config = method, representation, config
+        self.folder = pathlib.Path(config.logdir)
+        self.title = f'{method} on {config.task}'
+
+    @functools.cached_property
+    def description(self):
+        """The `wrappers.Description` of the environment. Raises `UserError` for whatever keeps it
+        from being built and rendered."""
+        return wrappers.describe(self.config)
+
+    @property
+    def sensors(self):
+        """The names of the sensors that the agent is built for."""
+        return self.description.sensors
+
+    @property
+    def shapes(self):
+        """sensor -> shape of its raw observation."""
+        return {s: self.description.observation_space[s].shape for s in self.sensors}
+
+    def seeds(self, purpose, number, count):
+        """Seeds [count] for the `number`-th use of a purpose; no two share a stream."""
+        words = [self.config.seed, *purpose.encode(), number]
+        return np.random.SeedSequence(words).generate_state(count)
+
+    def environments(self, split, count, seed):
+        """`count` environments in processes of their own, see `wrappers.vector`."""
+        return wrappers.vector(self.config, split, count, self.description, seed)
+
+    def agent(self):
+        """A fresh agent; the same seed gives the same weights."""
+        for device in tf.config.list_physical_devices('GPU'):
+            tf.config.experimental.set_memory_growth(device, True)
+        tools.seed_everything(self.config.seed)
+        return Agent(self.config, self.representation, self.shapes,
+                     actions.of(self.description.action_space, self.config))
+
+    def restored(self):
+        """(agent, step of its checkpoint, path of the checkpoint): the run's last state, or that
+        of `config.checkpoint`. UserError where there is none: an untrained agent is not judged."""
+        config = self.config
+        chosen = config.checkpoint.removesuffix('.index')
+        if not (os.path.exists(chosen + '.index') if chosen else list(
+                self.folder.glob('state-*.index'))):
+            raise UserError(
+                f'no checkpoint {chosen or "in " + config.logdir}; train first, or name a trained '
+                'run by --logdir')
+        progress = Progress(self.agent())
+        checkpoints = tools.Checkpoints(config.logdir, progress)
+        if chosen:
+            checkpoints.load(chosen)
+        path = chosen or checkpoints.restore()
+        progress.agent.refresh()
+        return progress.agent, int(progress.step), pathlib.Path(path)
+
+
+class Progress(tf.Module):
+    """What a checkpoint holds: the agent, how far the run was, what was due, how long it ran.
+
+    Updates come in phases, one at each `train_every` steps. `due` counts the updates asked for
+    by the phases up to the step `phase`, each by the settings of its time: settings that are
+    changed when a run is resumed hold from there on.
+    """
+
+    def __init__(self, agent):
+        super().__init__()
+        self.agent = agent
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.evaluated = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.phase = tf.Variable(-1, dtype=tf.int64, trainable=False)  # -1: no phase yet
+        self.due = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    @property
+    def begun(self):
+        """Whether there was a phase of updates: a prefill that is changed later comes too late."""
+        return int(self.phase) >= 0
+
+    def advance(self, step, config):
+        """Count the phases up to `step`. Returns the updates that are due in all."""
+        phase = int(self.phase)
+        if not self.begun:
+            if step < config.prefill:
+                return 0
+            # The first phase comes with the end of the prefill.
+            phase = config.prefill
+            self.due.assign(config.pretrain)
+        phases = max(0, step - phase) // config.train_every
+        self.due.assign_add(phases * config.train_updates)
+        self.phase.assign(phase + phases * config.train_every)
+        return int(self.due)
+
+    def evaluation_due(self, step, config):
+        """Whether a multiple of `eval_every` was passed since the last evaluation, or the run
+        is at its end."""
+        before = int(self.evaluated)
+        return config.eval_episodes > 0 and (
+            step // config.eval_every > before // config.eval_every
+            or step >= config.steps > before)

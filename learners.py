@@ -1,0 +1,124 @@
+"""What an update does, a learner for each part that learns. A learner owns its optimisers:
+
+    WorldLearner        the world model, on replayed sequences; gives the posterior latents
+    BehaviourLearner    actor and value, in imagination from these latents
+    PictureLearner      decoders that draw what the latents hold, and change nothing else
+    soft_actor_critic.SoftActorCritic    the actor, on real transitions between these latents
+
+All but the first have `learn(posterior, batch, random) -> metrics`, with posterior a `State`
+[B, L, ...] without gradient, batch tensors [B, L, ...], random a `tf.random.Generator`, and
+metrics scalars for the log. `optimisers` lists their optimisers, `parts` names the
+variables that are theirs alone.
+"""
+
+import tensorflow as tf
+
+import networks
+from config import flag
+from optimisers import adam, minimise
+
+
+class WorldLearner(tf.Module):
+    """Fits the world model to replayed sequences."""
+
+    def __init__(self, config, world, precision):
+        super().__init__()
+        self.world = world
+        self.optimiser = adam(
+            'model', world.trainable_variables, config.model_rate, config, precision)
+
+    def optimisers(self):
+        return [self.optimiser]
+
+    def learn(self, batch, random):
+        """(posterior [B, L, ...] without gradient, metrics) of one update."""
+        noise = random.normal([*batch['reward'].shape, self.world.config.stoch])
+
+        def losses():
+            loss, metrics, posterior = self.world.loss(batch, noise)
+            return [loss], (metrics, posterior)
+
+        (norm,), (metrics, posterior) = minimise([self.optimiser], losses)
+        return posterior.map(tf.stop_gradient), metrics | {'model_gradient': norm}
+
+
+class BehaviourLearner(tf.Module):
+    """Fits actor and value in imagination, `horizon` decisions from every posterior latent."""
+
+    def __init__(self, config, world, behaviour, precision):
+        super().__init__()
+        self.config, self.world, self.behaviour = config, world, behaviour
+        self.actor = adam('actor', behaviour.actor.trainable_variables, config.actor_rate,
+                          config, precision)
+        self.value = adam('value', behaviour.value_head.trainable_variables, config.value_rate,
+                          config, precision)
+
+    def optimisers(self):
+        return [self.actor, self.value]
+
+    def parts(self):
+        return {}
+
+    def learn(self, posterior, batch, random):
+        config, actions = self.config, self.behaviour.actions
+        start = posterior.map(lambda part: tf.reshape(part, [-1, part.shape[-1]]))
+        count = start.stochastic.shape[0]
+        prior_noise = random.normal([config.horizon, count, config.stoch])
+        actor_noise = tf.unstack(actions.noise(random, config.horizon, count))
+        policies = []
+
+        def choose(state, index):
+            # Features without gradient: the actor learns through the dynamics alone.
+            policies.append(self.behaviour.policy(tf.stop_gradient(state.features())))
+            return policies[-1].sample(actor_noise[index])
+
+        def losses():
+            features = self.world.imagine(start, choose, prior_noise)
+            *both, metrics = self.behaviour.losses(self.world, features)
+            return both, metrics
+
+        (actor, value), metrics = minimise([self.actor, self.value], losses)
+        _, logs = policies[0].sample_and_log(actor_noise[0])
+        return metrics | {
+            'actor_gradient': actor, 'value_gradient': value,
+            'actor_entropy': -tf.reduce_mean(logs)}
+
+
+class PictureLearner(tf.Module):
+    """Decoders of all sensors for a method that has none, fitted to a few frames an update.
+    What they learn reaches nothing else; `reconstruct` is for pictures."""
+
+    def __init__(self, config, shapes, features, precision):
+        super().__init__()
+        self.frames, self.shapes = config.probe_frames, dict(shapes)
+        self.decoders = networks.decoders(config, shapes, features, precision)
+        self.optimiser = adam(
+            'decoders', [v for d in self.decoders.values() for v in d.trainable_variables],
+            config.model_rate, config, precision)
+
+    def optimisers(self):
+        return [self.optimiser]
+
+    def parts(self):
+        return {'decoders (for pictures)': self.optimiser.trained}
+
+    def reconstruct(self, features):
+        """sensor -> scaled predictions [..., *shape]."""
+        return {sensor: decoder(features) for sensor, decoder in self.decoders.items()}
+
+    def learn(self, posterior, batch, random):
+        features = posterior.features()
+        total = features.shape[0] * features.shape[1]
+        rows = random.uniform([min(self.frames, total)], maxval=total, dtype=tf.int32)
+        take = lambda x: tf.gather(tf.reshape(x, [total, *x.shape[2:]]), rows)  # noqa: E731
+        features = take(features)
+        keys = [key for sensor in self.shapes for key in (sensor, flag(sensor))]
+        observation = {key: take(batch[key]) for key in keys}
+
+        def losses():
+            found = networks.reconstruction_losses(self.reconstruct(features), observation)
+            loss = tf.add_n([tf.reduce_mean(value) for value in found.values()])
+            return [loss], loss
+
+        (norm,), loss = minimise([self.optimiser], losses)
+        return {'decoders_loss': loss, 'decoders_gradient': norm}

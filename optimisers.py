@@ -1,0 +1,125 @@
+"""How weights change: Adam, `minimise` (one tape for every loss of the project), slow copies."""
+
+import tensorflow as tf
+
+
+class Optimiser(tf.Module):
+    """Adam (arXiv 1412.6980) on the variables of one part, with clipping to a global norm,
+    decoupled weight decay, and a loss scale for float16 gradients.
+
+    The moments, the count of updates and the loss scale are variables, so a checkpoint of this
+    object is all that there is to restore.
+    """
+
+    # The scale of the loss doubles after so many good updates, and halves after a bad one, between
+    # 1 and the largest: a gradient that does not go through float16 never stops it.
+    PATIENCE, SCALE, LARGEST = 1000, 2.0 ** 15, 2.0 ** 24
+
+    def __init__(self, name, variables, rate, clip, weight_decay=0.0, loss_scaling=False):
+        super().__init__(name=name)
+        self.trained = tuple(variables)
+        self.rate, self.clip, self.weight_decay = rate, clip, weight_decay
+        self.first = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.trained]
+        self.second = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.trained]
+        self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.loss_scaling = loss_scaling
+        self.scale = tf.Variable(self.SCALE, trainable=False)
+        self.good = tf.Variable(0, trainable=False)
+
+    def scaled(self, loss):
+        """The loss that is differentiated: times the loss scale."""
+        return loss * self.scale if self.loss_scaling else loss
+
+    def update(self, gradients):
+        """Move the variables down `gradients`, those of `scaled(loss)`. Returns their global norm
+        before clipping, without the scale. A variable without a gradient is an error."""
+        missing = [v.name for v, g in zip(self.trained, gradients) if g is None]
+        if missing:
+            raise ValueError(f'{self.name}: no gradient for {len(missing)} variables: {missing}')
+        if not self.loss_scaling:
+            norm = tf.linalg.global_norm(gradients)
+            self._apply(gradients, norm)
+            return norm
+        gradients = [g / self.scale for g in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(norm)
+
+        def good():
+            self._apply(gradients, norm)
+            grow = self.good + 1 >= self.PATIENCE
+            self.scale.assign(tf.minimum(
+                tf.where(grow, self.scale * 2, self.scale), self.LARGEST))
+            self.good.assign(tf.where(grow, 0, self.good + 1))
+            return True
+
+        def bad():
+            self.scale.assign(tf.maximum(self.scale / 2, 1.0))
+            self.good.assign(0)
+            return False
+
+        tf.cond(finite, good, bad)
+        return norm
+
+    def _apply(self, gradients, norm):
+        factor = tf.minimum(1.0, self.clip / (norm + 1e-12)) if self.clip else 1.0
+        self.count.assign_add(1)
+        count = tf.cast(self.count, tf.float32)
+        first_power, second_power = 0.9 ** count, 0.999 ** count
+        for variable, gradient, first, second in zip(
+                self.trained, gradients, self.first, self.second):
+            if self.weight_decay:
+                variable.assign(variable * (1 - self.rate * self.weight_decay))
+            # The fused kernel makes one pass over memory where separate operations make nine.
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle, m=first.handle, v=second.handle,
+                beta1_power=first_power, beta2_power=second_power, lr=self.rate, beta1=0.9,
+                beta2=0.999, epsilon=1e-7, grad=tf.cast(gradient, tf.float32) * factor)
+
+
+def adam(name, variables, rate, config, precision):
+    """The `Optimiser` of a part of an agent, with the configuration's clipping and decay."""
+    return Optimiser(
+        name, variables, rate, config.clip, config.weight_decay,
+        loss_scaling=precision.compute == tf.float16)
+
+
+def minimise(optimisers, losses):
+    """One update of each of `optimisers` down its own loss. All gradients are taken before any
+    variable moves.
+
+    losses: function -> (a scalar float32 loss for each optimiser, anything else). Returns (the
+    global norm of each gradient before clipping, anything else).
+    """
+    with tf.GradientTape(
+            persistent=len(optimisers) > 1, watch_accessed_variables=False) as tape:
+        tape.watch([optimiser.trained for optimiser in optimisers])
+        values, anything = losses()
+        scaled = [o.scaled(value) for o, value in zip(optimisers, values, strict=True)]
+    gradients = [
+        tape.gradient(value, o.trained) for o, value in zip(optimisers, scaled)]
+    return [o.update(gradient) for o, gradient in zip(optimisers, gradients)], anything
+
+
+class SlowCopy(tf.Module):
+    """A second network that begins as `source` and follows it: each `follow` moves every weight
+    by `rate` of what is between them.
+
+    make: function -> a network with the variables of `source`. Calling this calls the copy.
+    """
+
+    def __init__(self, source, make, rate):
+        super().__init__()
+        self.source, self.network, self.rate = source, make(), rate
+        for target, variable in self._pairs():
+            target.assign(variable)
+
+    def _pairs(self):
+        return zip(
+            self.network.trainable_variables, self.source.trainable_variables, strict=True)
+
+    def __call__(self, *inputs):
+        return self.network(*inputs)
+
+    def follow(self):
+        for target, variable in self._pairs():
+            target.assign(target + self.rate * (variable - target))

@@ -1,0 +1,223 @@
+"""Tests of what an update does: its gradients against a plain implementation, and that each part
+learns by its own loss alone."""
+
+import helpers
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import METHODS, close, plain_model_loss, spy
+
+from config import SENSORS, flag
+
+
+def test_sequences_of_a_batch_and_environments_get_independent_noise(monkeypatch, eager):
+    agent = helpers.build('mummi')
+    one = helpers.sequences(1)
+    batch = helpers.tensors({key: np.repeat(value, 3, 0) for key, value in one.items()})
+    filtered = spy(monkeypatch, agent.world.dynamics, 'filter')
+    imagined = spy(monkeypatch, agent.world, 'imagine')
+    agent.train(batch)
+    posterior, prior = filtered[0][1]
+    noise = (posterior.stochastic - posterior.mean) / posterior.deviation
+    flat = np.reshape(noise, -1)
+    assert len(np.unique(flat.round(4))) > 0.95 * len(flat)
+    close(posterior.mean[0, 0], posterior.mean[1, 0])
+    np.testing.assert_array_equal(prior.stochastic, prior.mean)
+    assert len(np.unique(np.reshape(imagined[0][1][..., 0], -1))) == np.size(
+        imagined[0][1][..., 0])
+    observation = helpers.tensors({
+        key: np.repeat(value, 2, 0) for key, value in helpers.observations(1).items()})
+    observation['is_first'] = tf.constant([True, True])
+    action, state = agent.policy(observation, agent.initial(2), True)
+    close(state['mean'][0], state['mean'][1])
+    assert not np.isclose(state['stochastic'][0], state['stochastic'][1]).any()
+    assert not np.isclose(action[0], action[1]).any()
+
+
+def plain_imagination(agent, start, noise):
+    """Features [H, N, F] of actions by samples on features without gradient."""
+    state, dynamics, features = start, agent.world.dynamics.read(), []
+    for _ in range(agent.config.horizon):
+        policy = agent.behaviour.policy(tf.stop_gradient(state.features()))
+        action = tf.tanh(policy.mean + policy.deviation * noise)
+        state = dynamics.prior(
+            dynamics.transition(state, action), tf.fill(state.mean.shape, noise))
+        features.append(state.features())
+    return tf.stack(features)
+
+
+def plain_gradients(agent, batch, noise):
+    """part -> (loss, gradients) of one update where every draw of noise is `noise`."""
+    world, behaviour = agent.world, agent.behaviour
+    size = [*batch['reward'].shape, agent.config.stoch]
+    with tf.GradientTape() as tape:
+        loss, _, posterior, _ = plain_model_loss(world, batch, tf.fill(size, noise))
+    found = {'model': (loss, tape.gradient(loss, world.trainable_variables))}
+    start = posterior.map(lambda part: tf.reshape(part, [-1, part.shape[-1]]))
+    start = start.map(tf.stop_gradient)
+    with tf.GradientTape(persistent=True) as tape:
+        features = plain_imagination(agent, start, noise)
+        value, discount = behaviour.value(features), world.discount(features)
+        reward = world.reward(features)
+        returns = [value[-1]]
+        for k in reversed(range(agent.config.horizon - 1)):
+            returns.insert(0, reward[k] + discount[k] * (
+                0.05 * value[k + 1] + 0.95 * returns[0]))
+        returns = tf.stack(returns[:-1])
+        weights = tf.stop_gradient(tf.stack([
+            tf.reduce_prod(discount[:k], 0) for k in range(agent.config.horizon - 1)]))
+        actor_loss = -tf.reduce_mean(weights * returns)
+        value_loss = tf.reduce_mean(weights * 0.5 * (
+            np.log(2 * np.pi) + (tf.stop_gradient(returns) - value[:-1]) ** 2))
+    for name, loss, part in (
+            ('actor', actor_loss, behaviour.actor), ('value', value_loss, behaviour.value_head)):
+        found[name] = loss, tape.gradient(loss, part.trainable_variables)
+    return found
+
+
+@pytest.mark.parametrize('method, words', [
+    ('mummi', ()), ('mummi', ('--density_ratio', 'bilinear', '--pcont')), ('cvrl', ()),
+    ('dreamer', ('--pcont',))])
+def test_gradients_of_an_update_are_those_of_a_plain_implementation(method, words, eager):
+    agent = helpers.build(
+        method, '--model_rate', '0', '--clip', '0', '--free_nats', '0', *words)
+    helpers.shake(agent.world, 0.03)
+    helpers.shake(agent.behaviour, 0.03)
+    agent.random = agent.judging = helpers.constant_noise(0.25)
+    batch = helpers.tensors(helpers.sequences())
+    wanted = plain_gradients(agent, batch, 0.25)
+    metrics = agent.train(batch)
+    for name, (loss, gradients) in wanted.items():
+        close(metrics[f'{name}_loss'], loss)
+        close(metrics[f'{name}_gradient'], tf.linalg.global_norm(gradients), 1e-4)
+        # After the first step Adam's first moment is a tenth of the gradient.
+        optimiser = agent.optimisers[name]
+        largest = max(np.abs(gradient).max() for gradient in gradients)
+        for found, gradient in zip(optimiser.first, gradients, strict=True):
+            np.testing.assert_allclose(10 * found, gradient, rtol=1e-3, atol=2e-5 * largest)
+
+
+def without_gradient(method, agent):
+    """References of variables whose gradient is zero by right: in CVRL's score u(s_i) . v(e_j)
+    the last bias of v adds the same to every j, which the softmax takes away again."""
+    return {agent.world.representation.observation_code.output.bias.ref()} if (
+        method == 'cvrl') else set()
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_every_trainable_variable_gets_a_gradient(method, eager):
+    agent = helpers.build(method, '--pcont', '--use_sac', '--free_nats', '0')
+    trained = [v.ref() for optimiser in agent.optimisers.values() for v in optimiser.trained]
+    targets = {v.ref() for v in agent.learners['soft'].slow_critics.network.variables}
+    assert set(trained) | targets == {v.ref() for v in agent.trainable_variables}
+    # The actor alone has two optimisers: imagination's and soft actor-critic's.
+    assert len(trained) - len(set(trained)) == len(agent.behaviour.actor.trainable_variables)
+    agent.train(helpers.tensors(helpers.sequences()))
+    idle = without_gradient(method, agent)
+    for name, optimiser in agent.optimisers.items():
+        for variable, first in zip(optimiser.trained, optimiser.first):
+            if variable.ref() in idle:
+                assert np.abs(first).max() < 1e-7
+            else:
+                assert np.abs(first).max() > 1e-9, (name, variable.shape)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_each_loss_changes_its_own_part_and_no_other(method, eager):
+    agent = helpers.build(method, '--pcont', '--use_sac', '--free_nats', '0')
+    batch = helpers.tensors(helpers.sequences())
+    rates = {name: optimiser.rate for name, optimiser in agent.optimisers.items()}
+    own = {name: set() for name in rates}
+    for name, optimiser in agent.optimisers.items():
+        own[name] = {v.ref() for v in optimiser.trained}
+    assert own['actor'] == {v.ref() for v in agent.behaviour.actor.trainable_variables}
+    assert own['value'] == {v.ref() for v in agent.behaviour.value_head.trainable_variables}
+    assert own['model'] == {v.ref() for v in agent.world.trainable_variables}
+    targets = {v.ref() for v in agent.learners['soft'].slow_critics.network.variables}
+    idle = without_gradient(method, agent)
+    for name in rates:
+        for other, optimiser in agent.optimisers.items():
+            optimiser.rate = rates[other] if other == name else 0.0
+        variables = [v for v in agent.trainable_variables if v.ref() not in targets]
+        before = helpers.values(variables)
+        agent.train(batch)
+        for variable, same in zip(variables, helpers.unchanged(before, variables)):
+            assert same == (variable.ref() not in own[name]) or (
+                variable.ref() in idle), (name, variable.shape)
+
+
+@pytest.mark.parametrize('method', ['mummi', 'cvrl'])
+def test_decoders_for_pictures_change_nothing_else(method, eager):
+    batch = helpers.tensors(helpers.sequences())
+    results = []
+    for frames in 8, 0:
+        agent = helpers.build(method, '--probe_frames', str(frames))
+        assert ('pictures' in agent.learners) == bool(frames)
+        metrics = agent.train(batch)
+        results.append(helpers.values(
+            agent.world.trainable_variables + agent.behaviour.trainable_variables))
+        assert ('decoders_loss' in metrics) == bool(frames)
+    for one, other in zip(*results, strict=True):
+        close(one, other, 1e-6)
+
+
+def test_decoders_for_pictures_learn_the_loss_of_the_frames_that_they_are_shown(eager):
+    agent = helpers.build('cvrl', '--clip', '0')
+    agent.random = agent.judging = helpers.constant_noise()
+    batch = helpers.sequences()
+    noise = tf.fill([4, 8, agent.config.stoch], 0.5)
+    _, _, posterior, _ = plain_model_loss(agent.world, helpers.tensors(batch), noise)
+    features = tf.reshape(posterior.features(), [32, -1])[:8]
+    frames = {key: value.reshape(32, *value.shape[2:])[:8] for key, value in batch.items()}
+    wanted = 0
+    for sensor, decoder in agent.learners['pictures'].decoders.items():
+        target = frames[sensor] * SENSORS[sensor].scale + SENSORS[sensor].offset
+        for row in range(8):
+            wanted -= frames[flag(sensor)][row, 0] * np.sum(
+                helpers.log_normal(target[row], decoder(features)[row].numpy())) / 8
+    close(agent.train(helpers.tensors(batch))['decoders_loss'], wanted)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_first_update_in_bfloat16_is_close_to_that_in_float32(method, eager):
+    batch = helpers.tensors(helpers.sequences())
+    metrics = {}
+    for precision in 'float32', 'bfloat16':
+        agent = helpers.build(method, '--pcont', '--precision', precision)
+        metrics[precision] = agent.train(batch)
+        assert agent.compute == precision
+        assert all(v.dtype == tf.float32 for v in agent.trainable_variables)
+        assert all(v.dtype == tf.float32 for v in metrics[precision].values())
+    for key, value in metrics['float32'].items():
+        if key.endswith('_loss') or key == 'divergence':
+            np.testing.assert_allclose(
+                metrics['bfloat16'][key], value, rtol=0.05, atol=0.02, err_msg=key)
+        if key.endswith('_gradient'):
+            np.testing.assert_allclose(
+                metrics['bfloat16'][key], value, rtol=0.15, err_msg=key)
+
+
+def test_float16_begins_with_the_losses_of_float32_and_finds_a_loss_scale(eager):
+    agent = helpers.build('cvrl', '--precision', 'float16', '--horizon', '2')
+    batch = helpers.tensors(helpers.sequences(2, 4))
+    first = agent.train(batch)
+    for key, value in helpers.build('cvrl', '--horizon', '2').train(batch).items():
+        if key.endswith('_loss'):
+            np.testing.assert_allclose(first[key], value, rtol=0.05, atol=0.02, err_msg=key)
+    updates = 1
+    while not all(int(optimiser.count) for optimiser in agent.optimisers.values()):
+        agent.train(batch)
+        updates += 1
+        assert updates < 12
+    assert all(np.isfinite(v).all() for v in agent.trainable_variables)
+
+
+def test_imagined_reward_is_logged_apart_from_the_value(eager):
+    agent = helpers.build('dreamer')
+    for head, level in (agent.world.reward_head, 0.7), (agent.behaviour.value_head, 5.0):
+        head.output.kernel.assign(tf.zeros_like(head.output.kernel))
+        head.output.bias.assign([level])
+    agent.optimisers['model'].rate = 0.0
+    metrics = agent.train(helpers.tensors(helpers.sequences()))
+    close(metrics['imagined_reward'], 0.7)
+    close(metrics['value'], 5.0)
