@@ -221,3 +221,37 @@ def test_imagined_reward_is_logged_apart_from_the_value(eager):
     metrics = agent.train(helpers.tensors(helpers.sequences()))
     close(metrics['imagined_reward'], 0.7)
     close(metrics['value'], 5.0)
+
+
+# What the first three updates of fresh agents gave at revision d495e0b, at which MuMMI and Dreamer
+# were found to equal the published release on equal weights.
+GOLDEN_COLUMNS = (
+    'model_loss', 'divergence', 'reward_loss', 'image_loss', 'actor_loss', 'value_loss',
+    'actor_entropy', 'model_gradient', 'actor_gradient', 'value_gradient')
+GOLDEN = {
+    'mummi': [
+        [9.531085, 0.4800025, 1.500282, 2.646883, 0.2099697, 1.18335, -10.71982,
+         0.7122127, 0.09834656, 0.8935223],
+        [9.313129, 0.5023189, 1.407984, 2.122687, -0.04685037, 1.12282, -8.512588,
+         0.7924336, 0.07290022, 0.7594276],
+        [9.079956, 0.4186727, 1.572363, 2.122155, 0.2802835, 1.200826, -13.02757,
+         1.360289, 0.07193795, 0.9791269],
+    ],
+    'dreamer': [
+        [12643.8, 0.37833, 1.684971, 9592.727, 0.007949308, 0.7793291, -10.11752,
+         1166.853, 0.0336048, 0.8289139],
+        [11546.93, 0.3862154, 1.392344, 8116.617, -0.09369759, 0.8090733, -12.47051,
+         1317.836, 0.02736999, 0.9046915],
+        [11166.62, 0.4826927, 1.573532, 8118.236, -0.05897632, 0.8546364, -12.56101,
+         1172.835, 0.03408634, 1.121071],
+    ],
+}
+
+
+@pytest.mark.parametrize('method, words', [('mummi', ()), ('dreamer', ('--pcont',))])
+def test_first_updates_are_those_that_equal_the_release(method, words):
+    agent = helpers.build(method, *words)
+    for seed, wanted in enumerate(GOLDEN[method]):
+        metrics = agent.train(helpers.tensors(helpers.sequences(seed=seed)))
+        np.testing.assert_allclose(
+            [metrics[name] for name in GOLDEN_COLUMNS], wanted, rtol=2e-4, err_msg=str(seed))
