@@ -162,6 +162,13 @@ class Config:
         400, 'Width of the hidden layers of actor, value, reward and discount.', low=1,
         model=True)
     free_nats: float = option(3.0, 'The divergence is not pushed below this, nats.', low=0)
+    kl_balance: float = option(
+        0.0, 'Share of the divergence that moves the prior, at any divergence; the rest holds the '
+        'posterior back, above the free nats (DreamerV2); 0: not told apart.', low=0, high=1)
+    withhold: Ratios = option(
+        0.0, 'Chance that a training sequence is filtered without a sensor though it is there '
+        '(never without all that are named), while it is still scored or predicted; as '
+        'miss_ratio.', low=0, high=1)
     pcont: bool = option(
         False, 'Learn when episodes end, and discount imagination by it.', model=True)
     probe_frames: int = option(
@@ -172,6 +179,12 @@ class Config:
     horizon: int = option(15, 'Imagined decisions.', low=2)
     discount: float = option(0.99, 'Discount of a decision.', low=0, high=1)
     disclam: float = option(0.95, 'Lambda of the lambda-return.', low=0, high=1)
+    slow_value: float = option(
+        0.0, 'Returns are bootstrapped from a copy of the value that moves by this share of the '
+        'way at each update (DreamerV2, TD3); 0: from the value itself.', low=0, high=1,
+        model=True)
+    entropy_bonus: float = option(
+        0.0, "Weight of the actor's entropy in its loss, reward a nat (DreamerV2).", low=0)
     explore_noise: float = option(
         0.3, 'Standard deviation of the noise added to actions while collecting.', low=0)
     refine_actions: bool = option(

@@ -31,24 +31,25 @@ class JointContrast(Representation):
         self.state_code = Perceptron(features, 1, units, units, precision)
         self.observation_code = Perceptron(self.width, 1, 2 * units, units, precision)
 
-    def embed(self, observation):
-        return {'joint': self.joined(observation)}
+    def embed(self, observation, hidden=None):
+        encoded = self.encoded(observation)
+        return {'joint': self.joined(encoded, hidden), 'whole': self.joined(encoded)}
 
     def scores(self, features, joint):
-        """score_ij [N, N] of all steps of features [B, L, F] and joint embeddings."""
+        """score_ij [N, N] of all steps of features [B, L, F] and embeddings of all sensors."""
         state = tf.reshape(self.state_code(features), [-1, self.units])
         other = tf.reshape(self.observation_code(joint), [-1, self.units])
         return tf.matmul(state, other, transpose_b=True)
 
     def loss(self, features, embeddings, observation):
         leading = features.shape[:-1]
-        scores = self.scores(features, embeddings['joint'])
+        scores = self.scores(features, embeddings['whole'])
         bound = tf.linalg.diag_part(scores) - tf.reduce_logsumexp(scores, 1)
         return {'contrast_loss': tf.reshape(-bound, leading)}
 
     def metrics(self, features, embeddings, observation):
         """find_latent_observation: how often a step's own observation scores highest of all."""
-        scores = self.scores(features, embeddings['joint'])
+        scores = self.scores(features, embeddings['whole'])
         return {'find_latent_observation': retrieval(-scores, tf.ones(scores.shape[0]))}
 
 

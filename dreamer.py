@@ -25,8 +25,8 @@ class Reconstruction(Representation):
         super().__init__(config, shapes, features, precision)
         self.decoders = networks.decoders(config, shapes, features, precision)
 
-    def embed(self, observation):
-        return {'joint': self.joined(observation)}
+    def embed(self, observation, hidden=None):
+        return {'joint': self.joined(self.encoded(observation), hidden)}
 
     def loss(self, features, embeddings, observation):
         losses = networks.reconstruction_losses(self.reconstruct(features), observation)

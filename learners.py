@@ -14,7 +14,7 @@ variables that are theirs alone.
 import tensorflow as tf
 
 import networks
-from config import flag
+from config import flag, ratios
 from optimisers import adam, minimise
 
 
@@ -24,6 +24,8 @@ class WorldLearner(tf.Module):
     def __init__(self, config, world, precision):
         super().__init__()
         self.world = world
+        chances = ratios(config.withhold, world.representation.encoders)
+        self.chances = {sensor: chance for sensor, chance in chances.items() if chance}
         self.optimiser = adam(
             'model', world.trainable_variables, config.model_rate, config, precision)
 
@@ -33,13 +35,23 @@ class WorldLearner(tf.Module):
     def learn(self, batch, random):
         """(posterior [B, L, ...] without gradient, metrics) of one update."""
         noise = random.normal([*batch['reward'].shape, self.world.config.stoch])
+        hidden = self.withheld(batch['reward'].shape[0], random)
 
         def losses():
-            loss, metrics, posterior = self.world.loss(batch, noise)
+            loss, metrics, posterior = self.world.loss(batch, noise, hidden)
             return [loss], (metrics, posterior)
 
         (norm,), (metrics, posterior) = minimise([self.optimiser], losses)
         return posterior.map(tf.stop_gradient), metrics | {'model_gradient': norm}
+
+    def withheld(self, count, random):
+        """sensor -> bool [count, 1, 1]: the sequences from whose embedding it is withheld, each
+        sensor by its own chance, and never all that have one; {} without chances."""
+        if not self.chances:
+            return {}
+        drawn = random.uniform([count, 1, 1, len(self.chances)]) < list(self.chances.values())
+        drawn &= ~tf.reduce_all(drawn, -1, keepdims=True)
+        return dict(zip(self.chances, tf.unstack(drawn, axis=-1)))
 
 
 class BehaviourLearner(tf.Module):
@@ -65,23 +77,26 @@ class BehaviourLearner(tf.Module):
         count = start.stochastic.shape[0]
         prior_noise = random.normal([config.horizon, count, config.stoch])
         actor_noise = tf.unstack(actions.noise(random, config.horizon, count))
-        policies = []
+        entropies = []  # of the actions, by one sample each; [N] a decision
 
         def choose(state, index):
             # Features without gradient: the actor learns through the dynamics alone.
-            policies.append(self.behaviour.policy(tf.stop_gradient(state.features())))
-            return policies[-1].sample(actor_noise[index])
+            policy = self.behaviour.policy(tf.stop_gradient(state.features()))
+            action, log = policy.sample_and_log(actor_noise[index])
+            entropies.append(-log)
+            return action
 
         def losses():
             features = self.world.imagine(start, choose, prior_noise)
-            *both, metrics = self.behaviour.losses(self.world, features)
+            *both, metrics = self.behaviour.losses(self.world, features, tf.stack(entropies))
             return both, metrics
 
         (actor, value), metrics = minimise([self.actor, self.value], losses)
-        _, logs = policies[0].sample_and_log(actor_noise[0])
+        for copy in self.behaviour.followers:
+            copy.follow()
         return metrics | {
             'actor_gradient': actor, 'value_gradient': value,
-            'actor_entropy': -tf.reduce_mean(logs)}
+            'actor_entropy': tf.reduce_mean(entropies[0])}
 
 
 class PictureLearner(tf.Module):

@@ -12,6 +12,7 @@ import tf_keras
 
 import networks
 from networks import Dense, Perceptron, log_normal, normal, tfd
+from optimisers import SlowCopy
 
 
 class State(NamedTuple):
@@ -153,12 +154,14 @@ class Representation(tf.Module):
 
     def __init__(self, config, shapes, features, precision):
         super().__init__()
+        self.shapes = dict(shapes)
         self.encoders = networks.encoders(config, shapes, precision)
         self.width = 32 * config.conv_depth * len(shapes)
 
-    def embed(self, observation):
+    def embed(self, observation, hidden=None):
         """Dict of embeddings [..., E]: 'joint' feeds the dynamics, other keys are the method's
-        own. observation: raw values and flags [..., *shape] of each sensor."""
+        own. observation: raw values and flags [..., *shape] of each sensor. hidden: sensor -> bool
+        [..., 1], where it counts as missing in 'joint' and in nothing else (`--withhold`)."""
         raise NotImplementedError
 
     def loss(self, features, embeddings, observation):
@@ -178,10 +181,18 @@ class Representation(tf.Module):
         """sensor -> its share [...] in the joint embedding; {} where it has none."""
         return {}
 
-    def joined(self, observation):
-        """All sensors' embeddings side by side, [..., 32 conv_depth sensors]."""
-        return tf.concat([
-            encoder(observation[sensor]) for sensor, encoder in self.encoders.items()], -1)
+    def encoded(self, observation):
+        """sensor -> its embedding [..., 32 conv_depth]."""
+        return {sensor: encoder(observation[sensor]) for sensor, encoder in self.encoders.items()}
+
+    def joined(self, encoded, hidden=None):
+        """All sensors' embeddings side by side, [..., 32 conv_depth sensors]. A hidden one is that
+        of zeros, as which a missing sensor is read."""
+        for sensor, mask in (hidden or {}).items():
+            encoder = self.encoders[sensor]
+            zeros = encoder(tf.zeros([1, *self.shapes[sensor]]))[0]
+            encoded = encoded | {sensor: tf.where(mask, zeros, encoded[sensor])}
+        return tf.concat(list(encoded.values()), -1)
 
 
 class WorldModel(tf.Module):
@@ -209,19 +220,19 @@ class WorldModel(tf.Module):
             return tf.fill(tf.shape(features)[:-1], self.config.discount)
         return tf.sigmoid(self.discount_head(features)[..., 0])
 
-    def loss(self, batch, noise):
+    def loss(self, batch, noise, hidden=None):
         """Total loss (scalar), its named terms and metrics, and the posterior [B, L, ...].
 
         batch: raw observations with flags, action, reward, discount, each [B, L, ...].
-        noise: standard normal [B, L, S], of the posterior's samples.
+        noise: standard normal [B, L, S], of the posterior's samples. hidden: sensor -> bool
+        [B, 1, 1], sequences whose dynamics do not see it; it is predicted or scored all the same.
         """
         leading = list(batch['reward'].shape)
-        embeddings = self.representation.embed(batch)
+        embeddings = self.representation.embed(batch, *([hidden] if hidden else []))
         posterior, prior = self.dynamics.filter(
             embeddings['joint'], batch['action'], noise)
         features = posterior.features()
-        divergence = tf.reduce_mean(tf.reduce_sum(
-            tfd.kl_divergence(posterior.distribution(), prior.distribution()), -1))
+        divergence, pull, learns = self.divergence(posterior, prior)
         terms = {'reward_loss': -log_normal(batch['reward'], self.reward(features))}
         if self.discount_head is not None:
             ends = tfd.Bernoulli(logits=self.discount_head(features)[..., 0])
@@ -232,18 +243,35 @@ class WorldModel(tf.Module):
         for name, value in terms.items():
             assert value.shape == leading and value.dtype == tf.float32, (name, value)
         terms = {name: tf.reduce_mean(value) for name, value in terms.items()}
-        # Averaged before it is clipped: only the mean has the free nats.
-        total = tf.maximum(divergence, self.config.free_nats) + tf.add_n(list(terms.values()))
+        total = pull + tf.add_n(list(terms.values()))
         metrics = {
-            'model_loss': total, 'divergence': divergence,
-            # Below the free nats nothing trains the prior, by which all imagination is made.
-            'prior_learns': tf.cast(divergence > self.config.free_nats, tf.float32), **terms,
+            'model_loss': total, 'divergence': divergence, 'prior_learns': learns, **terms,
             'posterior_entropy': tf.reduce_mean(
                 tf.reduce_sum(posterior.distribution().entropy(), -1)),
             'prior_entropy': tf.reduce_mean(
                 tf.reduce_sum(prior.distribution().entropy(), -1)),
             **self.representation.metrics(features, embeddings, batch)}
         return total, metrics, posterior
+
+    def divergence(self, posterior, prior):
+        """(mean divergence of posterior from prior, what of it is minimised, whether that trains
+        the prior: 1 or 0), scalars, of states [B, L, ...]."""
+        def mean(left, right):
+            return tf.reduce_mean(tf.reduce_sum(
+                tfd.kl_divergence(left.distribution(), right.distribution()), -1))
+        config, divergence = self.config, mean(posterior, prior)
+        if config.kl_balance:
+            # DreamerV2 (arXiv 2010.02193, section 2): the prior learns faster than the posterior
+            # is held back; here, at any divergence, as the free nats are the posterior's alone.
+            still = tf.stop_gradient
+            pull = config.kl_balance * mean(posterior.map(still), prior) + (
+                1 - config.kl_balance) * tf.maximum(
+                    mean(posterior, prior.map(still)), config.free_nats)
+            return divergence, pull, tf.ones([])
+        # Averaged before it is clipped: only the mean has the free nats. Below them nothing trains
+        # the prior, by which all imagination is made.
+        return divergence, tf.maximum(divergence, config.free_nats), tf.cast(
+            divergence > config.free_nats, tf.float32)
 
     def observe(self, state, action, observation, noise):
         """The posterior after one more observation of N environments: raw [N, ...]."""
@@ -288,7 +316,14 @@ class ActorCritic(tf.Module):
         super().__init__()
         self.config, self.actions = config, actions
         self.actor = Perceptron(features, 4, config.units, actions.parameters, precision)
-        self.value_head = Perceptron(features, 3, config.units, 1, precision)
+        def make():
+            return Perceptron(features, 3, config.units, 1, precision)
+        self.value_head = make()
+        # What returns are bootstrapped from: the value, or a copy that follows it slowly, so that
+        # the value does not learn from what it has just said.
+        self.followers = [SlowCopy(self.value_head, make, config.slow_value)] if (
+            config.slow_value) else []
+        self.bootstrap_head = (self.followers or [self.value_head])[0]
 
     def policy(self, features):
         """The distribution of actions given features [..., F]."""
@@ -299,28 +334,35 @@ class ActorCritic(tf.Module):
         return self.value_head(features)[..., 0]
 
     def returns(self, world, features):
-        """(lambda-returns [H - 1, N], rewards, values and discounts [H, N]) of features
-        [H, N, F]."""
-        rewards, values, discounts = (
-            head(features) for head in (world.reward, self.value, world.discount))
+        """(lambda-returns [H - 1, N], rewards, values that they are bootstrapped from and
+        discounts [H, N]) of features [H, N, F]."""
+        rewards, discounts = world.reward(features), world.discount(features)
+        values = self.bootstrap_head(features)[..., 0]
         returns = lambda_return(rewards, values, discounts, self.config.disclam)
         return returns, rewards, values, discounts
 
-    def losses(self, world, features):
-        """(actor loss, value loss, metrics) on imagined features [H, N, F].
+    def losses(self, world, features, entropy):
+        """(actor loss, value loss, metrics) on imagined features [H, N, F] and the entropies of
+        the actions that led to them [H, N], in nats.
 
-        The value is evaluated once: the actor loss goes back through it to the features, the
-        value loss to its weights.
+        Where returns are bootstrapped from the value itself it is evaluated once: the actor loss
+        goes back through it to the features, the value loss to its weights.
         """
         returns, rewards, values, discounts = self.returns(world, features)
+        values = self.value(features) if self.followers else values
         # The chance that an imagined state is reached at all: 1 for the first.
         weights = tf.stop_gradient(tf.math.cumprod(
             tf.concat([tf.ones_like(discounts[:1]), discounts[:-2]], 0), 0))
         actor_loss = -tf.reduce_mean(weights * returns)
+        if self.config.entropy_bonus:
+            actor_loss -= self.config.entropy_bonus * tf.reduce_mean(entropy)
         value_loss = -tf.reduce_mean(
             weights * log_normal(tf.stop_gradient(returns), values[:-1]))
         metrics = {
             'actor_loss': actor_loss, 'value_loss': value_loss,
             'imagined_reward': tf.reduce_mean(rewards),
-            'imagined_return': tf.reduce_mean(returns), 'value': tf.reduce_mean(values)}
+            'imagined_return': tf.reduce_mean(returns), 'value': tf.reduce_mean(values),
+            # Of a value that is a mean over the future of such rewards: above 1 it is too high.
+            'value_ratio': tf.math.divide_no_nan(
+                (1 - self.config.discount) * tf.reduce_mean(values), tf.reduce_mean(rewards))}
         return actor_loss, value_loss, metrics

@@ -27,6 +27,7 @@ from networks import (
     relative_distance,
     retrieval,
     squared_distances,
+    visible,
 )
 
 # Added to the sum of the fusion's weights: where every sensor is missing, the fused code is
@@ -49,14 +50,14 @@ class ExpertContrast(Representation):
             for sensor in shapes}
         self.transform = Dense(features, self.width, tf.nn.relu, precision)
 
-    def embed(self, observation):
+    def embed(self, observation, hidden=None):
         """The fused code e = sum_m w^m mu^m / (sum_m w^m + 0.01), w^m = f^m / sigma^m, beside
         the experts' means mu^m and their weights w^m [..., width]."""
         experts = {
             sensor: normal(self.experts[sensor](encoder(observation[sensor])))
             for sensor, encoder in self.encoders.items()}
         weights = {
-            sensor: present(sensor, observation)[..., None] / deviation
+            sensor: visible(sensor, observation, hidden)[..., None] / deviation
             for sensor, (_, deviation) in experts.items()}
         total = tf.add_n(list(weights.values())) + FUSION_FLOOR
         joint = tf.add_n([weights[s] * mean for s, (mean, _) in experts.items()]) / total

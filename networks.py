@@ -148,6 +148,14 @@ def present(sensor, observation):
     return tf.cast(observation[flag(sensor)], tf.float32)[..., 0]
 
 
+def visible(sensor, observation, hidden=None):
+    """As `present`, and 0 where the sensor is hidden: sensor -> bool [..., 1]."""
+    flags = present(sensor, observation)
+    if hidden and sensor in hidden:
+        flags *= 1 - tf.cast(hidden[sensor][..., 0], tf.float32)
+    return flags
+
+
 class PictureEncoder(tf.Module):
     """Raw pictures [..., 64, 64, channels] -> [..., 32 depth]: four convolutions, kernel 4,
     stride 2, no padding, 64 -> 31 -> 14 -> 6 -> 2, ReLU."""

@@ -5,7 +5,7 @@ import helpers
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import METHODS, close, plain_model_loss, spy
+from helpers import METHODS, close, normals, plain_model_loss, spy
 
 from config import SENSORS, flag
 
@@ -255,3 +255,49 @@ def test_first_updates_are_those_that_equal_the_release(method, words):
         metrics = agent.train(helpers.tensors(helpers.sequences(seed=seed)))
         np.testing.assert_allclose(
             [metrics[name] for name in GOLDEN_COLUMNS], wanted, rtol=2e-4, err_msg=str(seed))
+
+
+# --- Remedies ----------------------------------------------------------------------------
+
+
+def test_slow_value_follows_the_value_and_is_what_returns_are_bootstrapped_from(eager):
+    agent = helpers.build('mummi', '--slow_value', '0.25', '--value_rate', '0.01')
+    slow = agent.behaviour.bootstrap_head
+    behaviour, batch = agent.behaviour, helpers.tensors(helpers.sequences())
+    before = helpers.values(slow.network.trainable_variables)
+    for one, other in zip(before, helpers.values(behaviour.value_head.trainable_variables)):
+        np.testing.assert_array_equal(one, other)
+    agent.train(batch)
+    after = helpers.values(slow.network.trainable_variables)
+    for old, new, value in zip(
+            before, after, helpers.values(behaviour.value_head.trainable_variables)):
+        assert not np.array_equal(value, old)
+        close(new - old, 0.25 * (value - old), 1e-3)
+    features = tf.constant(normals(4, 3, agent.world.width))
+    behaviour.value_head.output.bias.assign([100.0])
+    returns, _, values, _ = behaviour.returns(agent.world, features)
+    assert np.max(np.abs(returns)) < 50 and np.max(np.abs(values)) < 50
+    # The value itself still learns toward these returns.
+    _, value_loss, metrics = behaviour.losses(agent.world, features, tf.zeros([4, 3]))
+    assert value_loss > 1000 and metrics['value'] > 50
+
+
+def test_sensors_are_withheld_from_whole_sequences_by_their_chances_and_never_all(eager):
+    learner = helpers.build('mummi', '--withhold', 'image=0.3,depth=0.6').world_learner
+    drawn = learner.withheld(20000, tf.random.Generator.from_seed(0))
+    assert set(drawn) == {'image', 'depth'}
+    image, depth = (drawn[name].numpy() for name in ('image', 'depth'))
+    assert image.shape == (20000, 1, 1) and not np.any(image & depth)
+    # Alone: drawn, and the other not.
+    np.testing.assert_allclose([image.mean(), depth.mean()], [0.3 * 0.4, 0.6 * 0.7], atol=0.01)
+    assert helpers.build('mummi').world_learner.withheld(
+        4, tf.random.Generator.from_seed(0)) == {}
+
+
+def test_what_is_withheld_in_an_update_is_drawn_anew_each_time(monkeypatch, eager):
+    agent = helpers.build('cvrl', '--withhold', '0.5')
+    calls = spy(monkeypatch, agent.world, 'loss')
+    for _ in range(2):
+        agent.train(helpers.tensors(helpers.sequences(8)))
+    one, other = (np.array([v for v in arguments[2].values()]) for arguments, _ in calls)
+    assert one.shape == (3, 8, 1, 1) and not np.array_equal(one, other)

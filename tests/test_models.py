@@ -147,14 +147,14 @@ def plain_losses(features, weights, targets):
 def test_losses_weigh_returns_by_the_discounts_before_them_and_stop_the_right_gradients():
     """On a stub whose features are reward, discount and value, with gradients by differences."""
     behaviour = models.ActorCritic(helpers.settings('mummi'), 3, Continuous(ACTIONS, 0.3), FLOAT32)
-    behaviour.value_head = lambda features: features[..., 2:]
+    behaviour.value_head = behaviour.bootstrap_head = lambda features: features[..., 2:]
     world = types.SimpleNamespace(reward=lambda f: f[..., 0], discount=lambda f: f[..., 1])
     features = normals(5, 3, 3)
     features[..., 1] = np.random.default_rng(0).uniform(0.2, 1, (5, 3))
     inputs = tf.constant(features)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(inputs)
-        losses = behaviour.losses(world, inputs)[:2]
+        losses = behaviour.losses(world, inputs, tf.zeros([5, 3]))[:2]
     weights = [np.prod(features[:k, :, 1], 0) for k in range(4)]
     targets = [plain_return(
         features[..., 0], features[..., 2], features[..., 1], 0.95, k) for k in range(4)]
@@ -168,3 +168,68 @@ def test_losses_weigh_returns_by_the_discounts_before_them_and_stop_the_right_gr
         up, down = (plain_losses(m, weights, targets) for m in moved)
         wanted[(slice(None), *index)] = (up - down) / 2e-4
     close(found, wanted)
+
+
+# --- Remedies ----------------------------------------------------------------------------
+
+
+def test_balanced_divergence_moves_the_prior_at_any_size_and_the_posterior_above_the_free_nats():
+    for free_nats, holds in ('100000', False), ('0.01', True):
+        world = helpers.build(
+            'mummi', '--kl_balance', '0.8', '--free_nats', free_nats).world
+        parts = [models.State(*(tf.Variable(normals(4, 8, 8, seed=seed + 9 * part) ** 2 + 0.1)
+                                for seed in range(4))) for part in range(2)]
+        posterior, prior = parts
+        with tf.GradientTape(persistent=True) as tape:
+            plain = tf.reduce_mean(tf.reduce_sum(
+                tf.math.log(prior.deviation / posterior.deviation)
+                + (posterior.deviation ** 2 + (posterior.mean - prior.mean) ** 2)
+                / (2 * prior.deviation ** 2) - 0.5, -1))
+            divergence, pull, learns = world.divergence(posterior, prior)
+        close(divergence, plain)
+        close(pull, 0.8 * plain + 0.2 * (plain if holds else 100000))
+        assert learns == 1
+        for part, share in (prior, 0.8), (posterior, 0.2 if holds else None):
+            for variable in part.mean, part.deviation:
+                found = tape.gradient(pull, variable)
+                if share is None:
+                    assert not np.any(found)
+                else:
+                    close(found, share * tape.gradient(plain, variable), 1e-4)
+
+
+def test_entropy_raises_the_actors_objective_by_its_weight():
+    features, losses = tf.constant(normals(5, 3, 12)), []
+    entropy = tf.constant(normals(5, 3, seed=1))
+    world = types.SimpleNamespace(
+        reward=lambda f: f[..., 0], discount=lambda f: tf.fill(f.shape[:-1], 0.9))
+    for bonus in '0', '0.25':
+        behaviour = helpers.build('mummi', '--entropy_bonus', bonus).behaviour
+        behaviour.bootstrap_head = behaviour.value_head = lambda f: f[..., 2:3]
+        losses.append(behaviour.losses(world, features, entropy)[:2])
+    close(losses[1][0] - losses[0][0], -0.25 * np.mean(entropy))
+    close(losses[1][1], losses[0][1])
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_withheld_sensor_reaches_the_dynamics_as_missing_and_the_loss_as_present(method):
+    world = helpers.build(method).world
+    helpers.shake(world)
+    arrays = helpers.sequences(3, 4, missing=False)
+    dropped = {key: value.copy() for key, value in arrays.items()}
+    dropped['image'][1:], dropped['image_flag'][1:] = 0, 0
+    hidden = {'image': tf.constant([False, True, True])[:, None, None]}
+    embed = world.representation.embed
+    whole, gone = embed(helpers.tensors(arrays)), embed(helpers.tensors(dropped))
+    found = embed(helpers.tensors(arrays), hidden)
+    close(found['joint'], gone['joint'])
+    assert not np.allclose(found['joint'][1:], whole['joint'][1:])
+    noise = tf.constant(normals(3, 4, world.dynamics.stoch))
+    _, metrics, posterior = world.loss(helpers.tensors(arrays), noise, hidden)
+    wanted = world.dynamics.filter(
+        gone['joint'], tf.constant(arrays['action']), noise)[0]
+    close(posterior.mean, wanted.mean)
+    terms = world.representation.loss(wanted.features(), whole, helpers.tensors(arrays))
+    assert terms
+    for name, term in terms.items():
+        close(metrics[name], np.mean(term))
