@@ -136,9 +136,10 @@ class Agent(tf.Module):
             self.judging.normal([count, observed, self.config.stoch]))
         features = posterior.features()
         if length > observed:
-            imagined = self.world.imagine(
+            imagined, _ = self.world.imagine(
                 posterior.map(lambda part: part[:, -1]),
-                lambda state, index: batch['action'][:, observed + index],
+                lambda state, action: (action, tf.zeros([count])),
+                [tf.transpose(batch['action'][:, observed:], [1, 0, 2])],
                 self.judging.normal([length - observed, count, self.config.stoch]))
             features = tf.concat([features, tf.transpose(imagined, [1, 0, 2])], 1)
         return self.painter.reconstruct(features)

@@ -76,27 +76,25 @@ class BehaviourLearner(tf.Module):
         start = posterior.map(lambda part: tf.reshape(part, [-1, part.shape[-1]]))
         count = start.stochastic.shape[0]
         prior_noise = random.normal([config.horizon, count, config.stoch])
-        actor_noise = tf.unstack(actions.noise(random, config.horizon, count))
-        entropies = []  # of the actions, by one sample each; [N] a decision
+        actor_noise = actions.noise(random, config.horizon, count)
 
-        def choose(state, index):
+        def choose(state, noise):
             # Features without gradient: the actor learns through the dynamics alone.
             policy = self.behaviour.policy(tf.stop_gradient(state.features()))
-            action, log = policy.sample_and_log(actor_noise[index])
-            entropies.append(-log)
-            return action
+            action, log = policy.sample_and_log(noise)
+            return action, -log
 
         def losses():
-            features = self.world.imagine(start, choose, prior_noise)
-            *both, metrics = self.behaviour.losses(self.world, features, tf.stack(entropies))
-            return both, metrics
+            features, entropy = self.world.imagine(start, choose, [actor_noise], prior_noise)
+            *both, metrics = self.behaviour.losses(self.world, features, entropy)
+            return both, (metrics, entropy)
 
-        (actor, value), metrics = minimise([self.actor, self.value], losses)
+        (actor, value), (metrics, entropy) = minimise([self.actor, self.value], losses)
         for copy in self.behaviour.followers:
             copy.follow()
         return metrics | {
             'actor_gradient': actor, 'value_gradient': value,
-            'actor_entropy': tf.reduce_mean(entropies[0])}
+            'actor_entropy': tf.reduce_mean(entropy[0])}
 
 
 class PictureLearner(tf.Module):

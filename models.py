@@ -35,6 +35,36 @@ class State(NamedTuple):
         return State(*(function(part) for part in self))
 
 
+def unrolled(entry, state, inputs, looping=True):
+    """States [T, ...] after each of T entries: state = entry(state, *inputs of the entry).
+
+    state: nested tensors. inputs: tensors [T, ...]. looping: by a loop of TensorFlow, so that the
+    graph holds one entry and is built in a fraction of the time; otherwise by one of Python, which
+    is a millisecond or two faster where an entry has few rows.
+    """
+    if not looping:
+        states = []
+        for each in zip(*(tf.unstack(x) for x in inputs)):
+            state = entry(state, *each)
+            states.append(state)
+        return tf.nest.map_structure(lambda *parts: tf.stack(parts), *states)
+    length = inputs[0].shape[0]
+    arrays = [
+        tf.TensorArray(x.dtype, length, element_shape=x.shape[1:]).unstack(x) for x in inputs]
+    states = [tf.TensorArray(part.dtype, length, element_shape=part.shape)
+              for part in tf.nest.flatten(state)]
+
+    def body(index, state, states):
+        state = entry(state, *(array.read(index) for array in arrays))
+        parts = tf.nest.flatten(state)
+        return index + 1, state, [
+            array.write(index, part) for array, part in zip(states, parts, strict=True)]
+
+    _, _, states = tf.while_loop(
+        lambda index, *_: index < length, body, (0, state, states), maximum_iterations=length)
+    return tf.nest.pack_sequence_as(state, [array.stack() for array in states])
+
+
 class RecurrentStateSpaceModel(tf.Module):
     """h_t = GRU(elu(W1 [z_{t-1}, a_t]), h_{t-1}), prior p(z_t | h_t), posterior
     q(z_t | h_t, e_t) (PlaNet, arXiv 1811.04551): the weights; `read` gives the functions."""
@@ -81,15 +111,16 @@ class RecurrentStateSpaceModel(tf.Module):
         from_embedding = self.posterior_hidden.read(
             self.precision.compute, rows=slice(self.deter, None), activation=False)
         action, embedding = from_action(action), tf.cast(from_embedding(embedding), tf.float32)
-        state, states = self.initial(action.shape[0]), []
-        for a, e, entry_noise in zip(*(
-                tf.unstack(x, axis=1) for x in (action, embedding, noise))):
-            inputs = tf.nn.elu(from_state(state.stochastic) + a)
+
+        def entry(state, action, embedding, noise):
+            inputs = tf.nn.elu(from_state(state.stochastic) + action)
             deterministic = dynamics.gated(inputs, state.deterministic)
-            hidden = tf.nn.elu(from_deterministic(deterministic) + e)
-            state = dynamics.state(dynamics.posterior_output(hidden), entry_noise, deterministic)
-            states.append(state)
-        posterior = State(*(tf.stack(parts, 1) for parts in zip(*states)))
+            hidden = tf.nn.elu(from_deterministic(deterministic) + embedding)
+            return dynamics.state(dynamics.posterior_output(hidden), noise, deterministic)
+
+        states = unrolled(entry, self.initial(action.shape[0]), [
+            tf.transpose(x, [1, 0, 2]) for x in (action, embedding, noise)])
+        posterior = states.map(lambda part: tf.transpose(part, [1, 0, 2]))
         return posterior, self.read().prior(posterior.deterministic, 0.0)
 
 
@@ -279,18 +310,24 @@ class WorldModel(tf.Module):
         dynamics = self.dynamics.read(tf.float32)  # as the recurrence of `filter`
         return dynamics.posterior(dynamics.transition(state, action), embedding, noise)
 
-    def imagine(self, state, choose, noise):
-        """Unroll the prior from `state` [N, ...] by the actions [N, A] = choose(state, index).
+    def imagine(self, state, choose, inputs, noise, looping=True):
+        """Unroll the prior from `state` [N, ...] by the actions (action [N, A], said) =
+        choose(state, *inputs of the decision).
 
-        noise [H, N, S]. Returns features [H, N, F]: the first is of the state *after* the
-        first action.
+        inputs: tensors [H, ...]; noise [H, N, S]; said: a tensor [N]. Returns features [H, N, F],
+        the first of the state *after* the first action, and all that was said [H, N]. looping: see
+        `unrolled`.
         """
-        dynamics, features = self.dynamics.read(), []
-        for index, one_noise in enumerate(tf.unstack(noise)):
-            action = choose(state, index)
-            state = dynamics.prior(dynamics.transition(state, action), one_noise)
-            features.append(state.features())
-        return tf.stack(features)
+        dynamics = self.dynamics.read()
+
+        def decide(before, noise, *inputs):
+            state, _ = before
+            action, said = choose(state, *inputs)
+            return dynamics.prior(dynamics.transition(state, action), noise), said
+
+        states, said = unrolled(
+            decide, (state, tf.zeros(noise.shape[1:2])), [noise, *inputs], looping)
+        return states.features(), said
 
 
 def lambda_return(reward, value, discount, disclam):

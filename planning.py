@@ -29,16 +29,16 @@ class Planner:
         config, count = self.config, action.shape[0]
         prior_noise = random.normal([config.horizon, count, config.stoch])
         actor_noise = self.actions.noise(random, config.horizon, count)
+        first = tf.one_hot(0, config.horizon)
 
-        def choose(state, index):
-            if index == 0:
-                return action
+        def choose(state, noise, first):
             # As in learning, no gradient through what the actor sees: the first action is moved
             # for the later ones as they are.
-            return self.behaviour.policy(
-                tf.stop_gradient(state.features())).sample(actor_noise[index])
+            policy = self.behaviour.policy(tf.stop_gradient(state.features()))
+            return tf.where(first > 0, action, policy.sample(noise)), tf.zeros([count])
 
-        features = self.world.imagine(latent, choose, prior_noise)
+        features, _ = self.world.imagine(
+            latent, choose, [actor_noise, first], prior_noise, looping=False)
         return self.behaviour.returns(self.world, features)[0][0]
 
     def refine(self, latent, action, random):

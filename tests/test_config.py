@@ -358,8 +358,9 @@ def test_paper_preset_is_the_published_numbers():
         pcont=False, horizon=15, discount=0.99, disclam=0.95, explore_noise=0.3,
         refine_rate=0.003, search_candidates=0, use_sac=False, model_rate=6e-4,
         actor_rate=8e-5, value_rate=8e-5, critic_rate=8e-5, temperature_rate=3e-4, clip=30,
-        weight_decay=0, slow_value=0, entropy_bonus=0, kl_balance=0, withhold=0, action_repeat=2,
-        time_limit=1000, miss_ratio=0.05, natural=True, sensors='all', prefill=5000, pretrain=100, train_every=1000, train_updates=100, eval_every=10000,
+        weight_decay=0, slow_value=0, entropy_bonus=0, kl_balance=0, withhold=0,
+        action_repeat=2, time_limit=1000, miss_ratio=0.05, natural=True, sensors='all',
+        prefill=5000, pretrain=100, train_every=1000, train_updates=100, eval_every=10000,
         eval_episodes=1, steps=2000000)
     found = vars(config.parse('mummi', SCRIPTS['mummi'][0], [
         '--logdir=unused', f'--natural_train={__file__}', f'--natural_valid={__file__}']))

@@ -23,8 +23,8 @@ def test_sequences_of_a_batch_and_environments_get_independent_noise(monkeypatch
     assert len(np.unique(flat.round(4))) > 0.95 * len(flat)
     close(posterior.mean[0, 0], posterior.mean[1, 0])
     np.testing.assert_array_equal(prior.stochastic, prior.mean)
-    assert len(np.unique(np.reshape(imagined[0][1][..., 0], -1))) == np.size(
-        imagined[0][1][..., 0])
+    assert len(np.unique(np.reshape(imagined[0][1][0][..., 0], -1))) == np.size(
+        imagined[0][1][0][..., 0])
     observation = helpers.tensors({
         key: np.repeat(value, 2, 0) for key, value in helpers.observations(1).items()})
     observation['is_first'] = tf.constant([True, True])

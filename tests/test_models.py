@@ -58,7 +58,8 @@ def test_filter_sees_nothing_of_later_entries(shaken):
         assert not np.allclose(one[:, 4:], two[:, 4:])
 
 
-def test_imagination_steps_the_prior_and_begins_after_the_first_action(shaken):
+@pytest.mark.parametrize('looping', [True, False])
+def test_imagination_steps_the_prior_and_begins_after_the_first_action(looping, shaken, eager):
     world = shaken.world
     start, _ = world.dynamics.filter(*(
         tf.constant(normals(4, 1, width, seed=width)) for width in (
@@ -68,17 +69,19 @@ def test_imagination_steps_the_prior_and_begins_after_the_first_action(shaken):
     actions = tf.constant(normals(5, 4, ACTIONS, seed=1))
     seen = []
 
-    def choose(state, index):
+    def choose(state, action, number):
         seen.append(state.features())
-        return actions[index]
+        return action, tf.fill([4], number)
 
-    features = world.imagine(start, choose, noise)
+    numbers = tf.range(5.0)
+    features, said = world.imagine(start, choose, [actions, numbers], noise, looping)
     state, dynamics = start, world.dynamics.read()
     assert features.shape == (5, 4, world.width)
-    for step in range(5):
-        close(seen[step], state.features())
-        state = dynamics.prior(dynamics.transition(state, actions[step]), noise[step])
-        close(features[step], state.features(), 2e-6)
+    np.testing.assert_array_equal(said, np.repeat(np.arange(5)[:, None], 4, 1))
+    for index in range(5):
+        close(seen[index], state.features())
+        state = dynamics.prior(dynamics.transition(state, actions[index]), noise[index])
+        close(features[index], state.features(), 2e-6)
 
 
 @pytest.mark.parametrize('method', METHODS)
