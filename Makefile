@@ -30,25 +30,26 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/speed.py
 
 results: .venv/installed
-	$(BIN)/python plotting.py --indir results/agent --outdir results/figures/agent \
+	$(BIN)/python plotting.py --indir results/agent/runs --outdir results/agent/figures \
 		--reference results/published.csv --metrics imagined_reward,value,actor_entropy
-	$(BIN)/python plotting.py --indir results/sweep --outdir results/figures/sweep \
+	$(BIN)/python plotting.py --indir results/rates/runs --outdir results/rates/figures \
 		--by actor_rate,value_rate,horizon --metrics value,value_loss,actor_entropy
-	$(BIN)/python plotting.py --indir results/methods results/sizes --methods mummi \
-		--outdir results/figures/sizes --by batch,train_updates,free_nats --bin 10000 --hours 0.5 \
+	$(BIN)/python plotting.py --indir results/methods/runs results/sizes/runs --methods mummi \
+		--outdir results/sizes/figures --by batch,train_updates,free_nats --bin 10000 --hours 0.5 \
 		--metrics reward_loss,value,image_loss
-	$(BIN)/python plotting.py --indir results/methods results/shapes --methods mummi \
-		--outdir results/figures/shapes --by length,batch,train_updates,conv_depth,units \
+	$(BIN)/python plotting.py --indir results/methods/runs results/shapes/runs --methods mummi \
+		--outdir results/shapes/figures --by length,batch,train_updates,conv_depth,units \
 		--bin 10000 --metrics reward_loss,value,image_loss
-	$(BIN)/python plotting.py --indir results/walk --outdir results/figures/walk \
+	$(BIN)/python plotting.py --indir results/walk/runs --outdir results/walk/figures \
 		--by length,train_updates --bin 10000 --hours 0.5 --metrics reward_loss,value,image_loss
-	$(BIN)/python plotting.py --indir results/cartpole --outdir results/figures/cartpole \
+	$(BIN)/python plotting.py --indir results/cartpole/runs --outdir results/cartpole/figures \
 		--by batch,train_updates,free_nats --bin 2000 --reference results/published.csv \
 		--metrics image_loss,divergence,value,actor_entropy
-	$(BIN)/python plotting.py --indir results/methods --outdir results/figures/methods \
+	$(BIN)/python plotting.py --indir results/methods/runs --outdir results/methods/figures \
 		--metrics reward_loss,imagined_reward,value,actor_entropy
-	$(BIN)/python plotting.py --indir results/methods results/plain --methods cvrl \
-		--outdir results/figures/plain --by natural --bin 10000 --metrics reward_loss,contrast_loss,value
+	$(BIN)/python plotting.py --indir results/methods/runs results/backgrounds/runs --methods cvrl \
+		--outdir results/backgrounds/figures --by natural --bin 10000 \
+		--metrics reward_loss,contrast_loss,value
 
 clean:
 	rm -rf .venv logdir/demo
