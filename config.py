@@ -213,7 +213,7 @@ class Config:
 PRESETS = {
     'paper': {},
     # Few and small updates: with the paper's rates the value runs away and the actor saturates
-    # (results/README.md), so the actor is slow and the value fast.
+    # (results/rates/README.md), so the actor is slow and the value fast.
     'cpu': dict(
         steps=150000, batch=16, length=32, conv_depth=16, expert_width=256, units=200,
         train_updates=50, pretrain=50, log_every=50, model_rate=1e-3, actor_rate=3e-5,

@@ -1,0 +1,76 @@
+"""The pages of results/ say what lies there, and its tables are drawn from the runs beside them."""
+
+import json
+import pathlib
+import re
+import shlex
+
+import pytest
+
+import plotting
+
+ROOT = pathlib.Path(plotting.__file__).parent
+RESULTS = ROOT / 'results'
+QUESTIONS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
+
+
+def plotting_commands(text):
+    """Arguments of each command `plotting.py ...` of a page or of the Makefile."""
+    lines = re.sub(r'\\\n\s*', '', text).splitlines()
+    return [shlex.split(line.partition('plotting.py')[2], comments=True) for line in lines
+            if re.match(r'\s+\S*python plotting\.py ', line)]
+
+
+def drawn_into(arguments):
+    return arguments[arguments.index('--outdir') + 1]
+
+
+DRAWN = {drawn_into(arguments): arguments for arguments in plotting_commands(
+    (ROOT / 'Makefile').read_text(encoding='utf-8')) if 'results/' in drawn_into(arguments)}
+
+
+@pytest.mark.parametrize('question', QUESTIONS)
+def test_tables_of_a_question_are_those_that_its_runs_give(question, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(plotting, 'save', lambda *arguments: None)  # pictures take the time
+    figures = RESULTS / question / 'figures'
+    arguments = list(DRAWN[f'results/{question}/figures'])
+    arguments[arguments.index('--outdir') + 1] = str(tmp_path)
+    plotting.main(arguments)
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {'table.csv', 'table.md', 'returns.csv'} <= set(written)
+    kept = {path.name: path.read_bytes() for path in figures.iterdir()
+            if path.suffix in ('.csv', '.md')}
+    assert written == kept, 'make results draws them again'
+
+
+@pytest.mark.parametrize('question', QUESTIONS)
+def test_page_of_a_question_has_answer_runs_revision_and_the_commands_of_make(question):
+    page = (RESULTS / question / 'README.md').read_text(encoding='utf-8')
+    heading, answer, *_ = page.split('\n\n')
+    assert heading.startswith('# ') and heading.endswith('?')
+    assert answer.startswith('**')
+    commands = plotting_commands(page)
+    assert DRAWN[f'results/{question}/figures'] in commands
+    assert all(drawn_into(arguments) in (f'results/{question}/figures', 'plots')
+               for arguments in commands)
+    assert re.search(r'^    (taskset.*)?python (mummi|cvrl|dreamer)\.py ', page, re.MULTILINE)
+    runs = page.partition('## Runs\n')[2]
+    assert re.search(r'\b[0-9a-f]{7}\b', runs)
+    index = (RESULTS / 'README.md').read_text(encoding='utf-8')
+    assert f']({question}/README.md)' in index
+    for revision in re.findall(r'\b(?=\w*\d)[0-9a-f]{7}\b', runs):
+        assert revision in index
+    assert len(index.splitlines()) <= 60
+
+
+def test_every_run_lies_at_its_task_and_method_under_a_question():
+    found = sorted(RESULTS.rglob('config.json'))
+    assert found
+    for path in found:
+        settings = json.loads(path.read_text(encoding='utf-8'))
+        folder = path.parent.relative_to(ROOT)
+        assert settings['logdir'] == folder.as_posix()
+        assert folder.parts[2:5] == ('runs', settings['task'], settings['method'])
+        assert (path.parent / 'episodes.csv').exists()
+        assert (path.parent / 'metrics.csv').exists()
