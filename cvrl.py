@@ -8,10 +8,13 @@ from those of the other steps of the batch.
 dreamer.py, mummi.py.
 """
 
-import config
+import commandline
+from config import Method
+
+METHOD = Method('cvrl', own=('probe_frames',), refine_actions=True)
 
 if __name__ == '__main__':  # A mistake is answered before TensorFlow loads.
-    CONFIG = config.from_command_line('cvrl', own=('probe_frames',), refine_actions=True)
+    CONFIG = commandline.from_command_line(METHOD)
 
 import tensorflow as tf
 
@@ -54,4 +57,4 @@ class JointContrast(Representation):
 
 
 if __name__ == '__main__':
-    training.main(Experiment('cvrl', JointContrast, CONFIG))
+    training.main(Experiment(METHOD.name, JointContrast, CONFIG))

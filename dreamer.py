@@ -5,10 +5,13 @@
 `--help` lists the options. The same command again resumes. Beside this file: cvrl.py, mummi.py.
 """
 
-import config
+import commandline
+from config import Method
+
+METHOD = Method('dreamer')
 
 if __name__ == '__main__':  # A mistake is answered before TensorFlow loads.
-    CONFIG = config.from_command_line('dreamer', own=())
+    CONFIG = commandline.from_command_line(METHOD)
 
 import networks
 import training
@@ -37,4 +40,4 @@ class Reconstruction(Representation):
 
 
 if __name__ == '__main__':
-    training.main(Experiment('dreamer', Reconstruction, CONFIG))
+    training.main(Experiment(METHOD.name, Reconstruction, CONFIG))

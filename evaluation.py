@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import tqdm
 
+import commandline
 import config as configuration
 from acting import Driver, evaluate, summary
 from config import UserError
@@ -44,7 +45,7 @@ def test(experiment):
     environments = experiment.environments('valid', count, config.seed)
     # Seeds of their own: far from those of training and of the evaluations in it.
     seeds = np.random.SeedSequence([config.seed, *b'test']).generate_state(config.test_episodes)
-    tests = conditions(configuration.test_ratios(config), sensors)
+    tests = conditions(commandline.test_ratios(config), sensors)
     rows = []
     try:
         driver = Driver(environments, config.action_repeat)
@@ -72,7 +73,7 @@ def changed(config):
     """The settings under which the run is judged that are not its own, as 'natural=False
     render=full': rows of results.csv that were made under others are no repetition. The drop-out
     chance is not among them, since every condition has its own."""
-    own = configuration.load(configuration.judged(config))[0]
+    own = commandline.load(commandline.judged(config))[0]
     values = ((name, getattr(own, name), getattr(config, name)) for name in vars(config)
               if name not in configuration.FREE | {'miss_ratio'})
     return ' '.join(f'{name}={now}' for name, then, now in values if now != then).replace(',', ';')

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+import commandline
 import config
 from config import FREE, UserError  # the runs of one curve may differ in the settings FREE
 
@@ -111,7 +112,7 @@ def load_run(folder):
     """The `Run` in `folder`; UserError if its config.json is absent or not readable."""
     path = os.path.join(folder, 'config.json')
     try:
-        settings, method = config.load(path)
+        settings, method = commandline.load(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f'{path} is not a readable configuration') from None
     episodes = read_steps(

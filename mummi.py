@@ -7,16 +7,18 @@ latent space and one can stand in for another.
 `--help` lists the options. The same command again resumes. Beside this file: dreamer.py, cvrl.py.
 """
 
-import config
+import commandline
+from config import SENSORS, Method
+
+METHOD = Method(
+    'mummi', own=('density_ratio', 'expert_width', 'probe_frames'), refine_actions=True)
 
 if __name__ == '__main__':  # A mistake is answered before TensorFlow loads.
-    CONFIG = config.from_command_line(
-        'mummi', own=('density_ratio', 'expert_width', 'probe_frames'), refine_actions=True)
+    CONFIG = commandline.from_command_line(METHOD)
 
 import tensorflow as tf
 
 import training
-from config import SENSORS
 from experiment import Experiment
 from models import Representation
 from networks import (
@@ -122,4 +124,4 @@ class ExpertContrast(Representation):
 
 
 if __name__ == '__main__':
-    training.main(Experiment('mummi', ExpertContrast, CONFIG))
+    training.main(Experiment(METHOD.name, ExpertContrast, CONFIG))

@@ -24,6 +24,7 @@ import PIL.Image
 import PIL.ImageOps
 import tqdm
 
+import commandline
 import config
 
 SIDE = 64
@@ -414,7 +415,7 @@ def main():
     parser = argparse.ArgumentParser(
         prog='natural.py', description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.error = config.fail
+    parser.error = commandline.fail
     add = parser.add_argument
     add('--import', dest='folder', metavar='FOLDER', help='Import the videos of a folder.')
     add('--show', nargs=2, metavar=('FILE', 'PICTURE'), help='Write a contact sheet of a file.')
@@ -426,7 +427,7 @@ def main():
     try:
         run(parser.parse_args())
     except config.UserError as error:
-        config.fail(error)
+        commandline.fail(error)
 
 
 if __name__ == '__main__':

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure  # without pyplot, Agg draws and no screen 
 from matplotlib.ticker import EngFormatter, MaxNLocator, MultipleLocator
 from matplotlib.transforms import ScaledTranslation
 
-import config
+import commandline
 from config import UserError
 from logs import (
     LEAST_RUNS,
@@ -407,7 +407,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog='plotting.py', description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.error = config.fail
+    parser.error = commandline.fail
     parser.add_argument('--indir', action='extend', nargs='+', metavar='FOLDER',
                         help='folders of the runs [logdir]')
     parser.add_argument('--outdir', default='plots', help='folder of the figures [plots]')
@@ -428,7 +428,7 @@ def main(arguments=None):
         draw(given.indir or ['logdir'], given.outdir, given.methods, given.tasks, given.bin,
              given.smooth, given.metrics, given.by, given.reference, given.hours)
     except UserError as error:
-        config.fail(error)
+        commandline.fail(error)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+import commandline
 import config as configuration
 import evaluation
 import inspection
@@ -39,7 +40,7 @@ def main(experiment):
             with Trainer(experiment) as trainer:
                 trainer.train()
     except UserError as error:
-        configuration.fail(error)
+        commandline.fail(error)
     except KeyboardInterrupt:
         training = not (config.dry_run or config.test or config.inspect)
         print('\ninterrupted' + training * f'; the same command resumes {config.logdir}',
@@ -114,8 +115,8 @@ class Trainer:
                 '--logdir') from None
         path = str(self.folder / 'config.json')
         if os.path.exists(path):
-            configuration.check_resume(self.config, self.experiment.method, path)
-        configuration.save(self.config, self.experiment.method, path)
+            commandline.check_resume(self.config, self.experiment.method, path)
+        commandline.save(self.config, self.experiment.method, path)
 
     def __enter__(self):
         return self

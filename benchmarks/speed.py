@@ -21,7 +21,6 @@ leaves them out. Each part runs in a fresh process, so that memory and start-up 
 """
 
 import argparse
-import ast
 import dataclasses
 import importlib
 import importlib.metadata
@@ -41,7 +40,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-import config as configuration  # noqa: E402
+import commandline  # noqa: E402
 import wrappers  # noqa: E402
 from config import UserError, flag  # noqa: E402
 
@@ -63,7 +62,7 @@ def options(arguments):
     parser = argparse.ArgumentParser(
         prog='speed.py', allow_abbrev=False, description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.error = configuration.fail
+    parser.error = commandline.fail
     parser.add_argument('--method', default='all', choices=(*METHODS, 'all'))
     parser.add_argument('--parts', default=','.join(PARTS), help='[%(default)s]')
     parser.add_argument('--json', default='', metavar='FILE', help='- for the standard output')
@@ -83,25 +82,24 @@ def options(arguments):
     return chosen, words
 
 
-def in_script(method, function):
-    """The call of `function` in the script of `method`, read and not run: there alone stand the
-    method's own options, its defaults and its representation."""
-    tree = ast.parse((ROOT / f'{method}.py').read_text(encoding='utf-8'))
-    return next(node for node in ast.walk(tree) if isinstance(node, ast.Call)
-                and ast.unparse(node.func) == function)
+def settings(words, chosen):
+    """Keeps the configuration that the script would make of `words` for the other processes: a
+    script loads TensorFlow, beside which nothing can render."""
+    method = importlib.import_module(chosen.method).METHOD
+    config = commandline.parse(method, [*words, '--logdir', str(chosen.folder)])
+    commandline.save(config, method.name, kept(method.name, chosen.folder))
 
 
-def settings(method, words, folder):
-    """The configuration that the script would make of `words`."""
-    given = in_script(method, 'config.from_command_line').keywords
-    return configuration.parse(
-        method, arguments=[*words, '--logdir', str(folder)],
-        **({'own': ()} | {item.arg: ast.literal_eval(item.value) for item in given}))
+def kept(method, folder):
+    return os.path.join(folder, f'{method}.json')
 
 
 def representation(method):
-    name = ast.unparse(in_script(method, 'Experiment').args[1])
-    return getattr(importlib.import_module(method), name)
+    """The part of the world model that the script of a method defines."""
+    import models
+    script = importlib.import_module(method)
+    return next(value for value in vars(script).values() if isinstance(value, type)
+                and issubclass(value, models.Representation) and value.__module__ == method)
 
 
 def experiment(config, chosen):
@@ -360,7 +358,7 @@ def cycle(config, chosen):
 # --- The whole ---------------------------------------------------------------------------
 
 
-def fresh(part, method, chosen, words):
+def fresh(part, method, chosen, words=()):
     """What the function `part` returns in a fresh process."""
     own = [f'--{name}={getattr(chosen, name)}' for name in (*NUMBERS, 'folder')]
     result = subprocess.run(
@@ -378,14 +376,15 @@ def measure(chosen, words, say):
     line is said when it is known."""
     methods = METHODS if chosen.method == 'all' else [chosen.method]
     for method in reversed(methods):  # a mistake is answered before anything is measured
-        config = settings(method, words, chosen.folder)
+        fresh('settings', method, chosen, words)
+    config, _ = commandline.load(kept(methods[0], chosen.folder))
     names = re.findall('model name.*: (.*)', pathlib.Path('/proc/cpuinfo').read_text())
     machine = {
         'processor': (*names, 'unknown processor')[0], 'cores': len(os.sched_getaffinity(0)),
         'load': [round(load, 2) for load in os.getloadavg()], 'task': config.task,
         'tensorflow': importlib.metadata.version('tensorflow'), 'preset': config.preset,
         'options': ' '.join(words)}
-    machine |= fresh('prepare', methods[0], chosen, words)
+    machine |= fresh('prepare', methods[0], chosen)
     for name, value in machine.items():
         say(f'{name:<34}{value}')
     results = {}
@@ -395,7 +394,7 @@ def measure(chosen, words, say):
             title = part if group == part else f'{method}, {part}'
             say(f'\n{title:<34}{"value":>10}  {"unit":<26}{"of the ceiling":>14}')
             repeats = chosen.repeats if part == 'start' else 1
-            for rows in zip(*(fresh(part, method, chosen, words) for _ in range(repeats))):
+            for rows in zip(*(fresh(part, method, chosen) for _ in range(repeats))):
                 figure, _, unit, share = (*rows[0], None)[:4]
                 value = float(np.median([row[1] for row in rows]))
                 results.setdefault(group, {})[figure] = {
@@ -411,13 +410,15 @@ def main():
     try:
         chosen, words = options(sys.argv[1:])
         if chosen.part:
-            config = settings(chosen.method, words, chosen.folder)
+            if chosen.part.name == 'settings':
+                return print(json.dumps(settings(words, chosen)))
+            config, _ = commandline.load(kept(chosen.method, chosen.folder))
             return print(json.dumps(globals()[chosen.part.name](config, chosen)))
         with tempfile.TemporaryDirectory(prefix='speed-') as chosen.folder:
             output = sys.stderr if chosen.json == '-' else sys.stdout
             report = measure(chosen, words, lambda text: print(text, file=output, flush=True))
     except UserError as error:
-        configuration.fail(error)
+        commandline.fail(error)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     text = json.dumps(report, indent=2)

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-import config
+import commandline
 import cvrl
 import dreamer
 import mummi
@@ -16,16 +16,17 @@ from models import State
 SHAPES = {'image': (64, 64, 3), 'depth': (64, 64, 1), 'touch': (2,)}
 ACTIONS = 3
 METHODS = {
-    'mummi': (mummi.ExpertContrast, ('density_ratio', 'expert_width', 'probe_frames')),
-    'cvrl': (cvrl.JointContrast, ('probe_frames',)),
-    'dreamer': (dreamer.Reconstruction, ())}
+    'mummi': (mummi.ExpertContrast, mummi.METHOD),
+    'cvrl': (cvrl.JointContrast, cvrl.METHOD),
+    'dreamer': (dreamer.Reconstruction, dreamer.METHOD)}
 
 
 def settings(method, *words):
-    """The debug preset in float32, with more words of the command line."""
-    return config.parse(method, METHODS[method][1], [
+    """The debug preset in float32, acting by the policy alone, with more words of the command
+    line."""
+    return commandline.parse(METHODS[method][1], [
         '--preset', 'debug', '--logdir', 'unused', '--no-natural', '--precision', 'float32',
-        *words])
+        '--no-refine_actions', *words])
 
 
 def build(method, *words, seed=0, actions=ACTIONS):

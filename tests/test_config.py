@@ -1,6 +1,5 @@
 """Options, presets and the command line: what is accepted, what is refused, and in what words."""
 
-import ast
 import dataclasses
 import json
 import os
@@ -14,36 +13,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import commandline
 import config
+import cvrl
+import dreamer
+import mummi
 from config import PRESETS, SENSORS, Config, UserError
 
 ROOT = pathlib.Path(config.__file__).parent
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
-# Each script with its own options, and whether it refines actions by default.
-SCRIPTS = {
-    'mummi': ({'density_ratio', 'expert_width', 'probe_frames'}, True),
-    'cvrl': ({'probe_frames'}, True),
-    'dreamer': (set(), False)}
+METHODS = {method.name: method for method in (mummi.METHOD, cvrl.METHOD, dreamer.METHOD)}
 MODEL_FIELDS = [name for name, field in FIELDS.items() if field.metadata['model']]
 
 
-def headings():
-    """Field -> the comment above it that names its section, in order."""
-    source = pathlib.Path(config.__file__).read_text()
-    tree = next(n for n in ast.parse(source).body if getattr(n, 'name', '') == 'Config')
-    lines = {node.lineno: node.target.id for node in tree.body if isinstance(node, ast.AnnAssign)}
-    heading, found = None, {}
-    for number, line in enumerate(source.splitlines(), 1):
-        if match := re.fullmatch(r' +# --- (.*) ---', line):
-            heading = match[1]
-        if number in lines:
-            found[lines[number]] = heading
-    return found
-
-
-def parse(*words, method='mummi', **defaults):
-    return config.parse(method, SCRIPTS[method][0], [
-        '--logdir', 'unused', '--no-natural', *words], **defaults)
+def parse(*words, method=mummi.METHOD):
+    return commandline.parse(method, ['--logdir', 'unused', '--no-natural', *words])
 
 
 @pytest.fixture(scope='module')
@@ -69,7 +53,7 @@ def script(tmp_path_factory):
 def helps(script):
     """Method -> what --help prints."""
     texts = {}
-    for method in SCRIPTS:
+    for method in METHODS:
         code, texts[method], errors = script(method, '--help')
         assert (code, errors) == (0, '')
     return texts
@@ -83,16 +67,15 @@ def test_every_field_has_a_sentence_of_help():
 
 def test_a_right_command_line_goes_on_to_import_tensorflow(script, tmp_path):
     # The other tests rely on it that such an import would be seen.
-    for method in SCRIPTS:
+    for method in METHODS:
         code, out, errors = script(method, '--logdir', str(tmp_path / 'run'), '--no-natural')
         assert (code, out, errors) == (1, '', 'imported tensorflow\n')
 
 
-@pytest.mark.parametrize('method', SCRIPTS)
+@pytest.mark.parametrize('method', METHODS)
 def test_help_names_each_option_once_in_its_section_with_help_and_default(method, helps):
-    own, refines = SCRIPTS[method]
-    wanted = [(name, section) for name, section in headings().items()
-              if name in own or not FIELDS[name].metadata['own']]
+    wanted = [(name, field.metadata['section']) for name, field in FIELDS.items()
+              if name in METHODS[method].own or not field.metadata['own']]
     section, found, texts = None, [], []
     for line in helps[method].splitlines():
         if line.endswith(':') and not line.startswith(' '):
@@ -104,7 +87,7 @@ def test_help_names_each_option_once_in_its_section_with_help_and_default(method
             texts[-1] += line
     assert found == wanted
     for (name, _), text in zip(found, texts, strict=True):
-        default = refines if name == 'refine_actions' else FIELDS[name].default
+        default = METHODS[method].defaults.get(name, FIELDS[name].default)
         shown = '' if default == '' else f' [{default}]'
         assert text.endswith(f' {FIELDS[name].metadata["help"]}{shown}')
 
@@ -112,11 +95,26 @@ def test_help_names_each_option_once_in_its_section_with_help_and_default(method
 def test_sections_hold_every_field_once_in_order():
     found = {field.name: section for section, fields in config.sections().items()
              for field in fields}
-    assert list(found.items()) == list(headings().items()) and list(found) == list(FIELDS)
+    assert list(found) == list(FIELDS)
     assert sum(map(len, config.sections().values())) == len(FIELDS)
     some = dict(logdir='Run', natural='Environment', batch='Replay', prefill='Schedule',
                 deter='World model', horizon='Behaviour', clip='Optimisers')
     assert some.items() <= found.items()
+
+
+def test_methods_own_and_change_what_is_published():
+    assert {name: (method.own, dict(method.defaults)) for name, method in METHODS.items()} == {
+        'mummi': (('density_ratio', 'expert_width', 'probe_frames'), {'refine_actions': True}),
+        'cvrl': (('probe_frames',), {'refine_actions': True}), 'dreamer': ((), {})}
+
+
+def test_method_cannot_be_changed_and_knows_the_options():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        mummi.METHOD.name = 'other'
+    with pytest.raises(TypeError):
+        mummi.METHOD.defaults['units'] = 3
+    with pytest.raises(ValueError, match='batch, unit'):
+        config.Method('mine', own=('probe_frames', 'batch'), units=3, unit=4)
 
 
 # --- Values ---
@@ -159,10 +157,10 @@ def test_ratio_of_a_sensor_that_is_not_named_is_zero():
 
 
 def test_words_overrule_the_method_which_overrules_the_preset():
-    changed = dict(units=123, horizon=7)
-    assert parse('--preset', 'debug', **changed).deter == PRESETS['debug']['deter']
-    assert parse('--preset', 'debug', **changed).units == 123
-    found = parse('--preset', 'debug', '--units', '5', **changed)
+    changed = config.Method('changed', units=123, horizon=7)
+    assert parse('--preset', 'debug', method=changed).deter == PRESETS['debug']['deter']
+    assert parse('--preset', 'debug', method=changed).units == 123
+    found = parse('--preset', 'debug', '--units', '5', method=changed)
     assert (found.units, found.horizon) == (5, 7)
 
 
@@ -213,7 +211,7 @@ def test_any_valid_configuration_can_be_typed(wanted):
             return ','.join(f'{name}={ratio!r}' for name, ratio in value.items())
         return str(value)
     words = [f'--{name}={word(value)}' for name, value in vars(wanted).items()]
-    assert typed(config.parse('mummi', SCRIPTS['mummi'][0], words)) == typed(wanted)
+    assert typed(commandline.parse(mummi.METHOD, words)) == typed(wanted)
 
 
 # --- Mistakes ---
@@ -278,8 +276,8 @@ def test_a_run_needs_a_folder_and_a_dry_run_none(script):
 
 
 @pytest.mark.parametrize('method, name', [
-    (method, name) for method, (own, _) in SCRIPTS.items()
-    for name in sorted(SCRIPTS['mummi'][0] - own)])
+    (method.name, name) for method in METHODS.values()
+    for name in mummi.METHOD.own if name not in method.own])
 def test_option_of_another_method_is_unknown(method, name, script):
     default = FIELDS[name].default
     code, out, errors = script(
@@ -319,7 +317,7 @@ def test_longest_sequence_is_the_entries_of_an_episode():
 
 
 def test_ratio_is_tested_once():
-    assert config.test_ratios(parse('--test_ratios', '0,0.1,0')) == [0, 0.1]
+    assert commandline.test_ratios(parse('--test_ratios', '0,0.1,0')) == [0, 0.1]
 
 
 def test_videos_are_found_in_the_working_folder_first_and_then_beside_the_scripts(
@@ -343,7 +341,9 @@ def test_preset_changes_real_fields_to_values_that_could_be_typed(preset):
         assert getattr(found, name) == getattr(typed_, name) == value
         assert type(value) is FIELDS[name].type, name
     rest = set(FIELDS) - set(PRESETS[preset]) - {'preset', 'logdir', 'natural'}
-    assert all(getattr(found, name) == FIELDS[name].default for name in rest)
+    assert all(
+        getattr(found, name) == mummi.METHOD.defaults.get(name, FIELDS[name].default)
+        for name in rest)
 
 
 def test_choices_of_the_preset_are_the_presets():
@@ -362,7 +362,7 @@ def test_paper_preset_is_the_published_numbers():
         action_repeat=2, time_limit=1000, miss_ratio=0.05, natural=True, sensors='all',
         prefill=5000, pretrain=100, train_every=1000, train_updates=100, eval_every=10000,
         eval_episodes=1, steps=2000000)
-    found = vars(config.parse('mummi', SCRIPTS['mummi'][0], [
+    found = vars(commandline.parse(mummi.METHOD, [
         '--logdir=unused', f'--natural_train={__file__}', f'--natural_valid={__file__}']))
     assert {name: found[name] for name in published} == published
 
@@ -378,13 +378,13 @@ def test_sensor_table_is_the_published_scales_and_weights():
 
 
 @settings(max_examples=50, deadline=None)
-@given(wanted=configs(), method=st.sampled_from(list(SCRIPTS)))
+@given(wanted=configs(), method=st.sampled_from(list(METHODS)))
 def test_any_valid_configuration_survives_saving_and_loading(wanted, method, tmp_path_factory):
     path = str(tmp_path_factory.getbasetemp() / 'survives.json')
-    config.save(wanted, method, path)
-    found, found_method = config.load(path)
+    commandline.save(wanted, method, path)
+    found, found_method = commandline.load(path)
     assert (typed(found), found_method) == (typed(wanted), method)
-    config.check_resume(wanted, method, path)
+    commandline.check_resume(wanted, method, path)
 
 
 @pytest.fixture
@@ -392,7 +392,7 @@ def saved(tmp_path):
     """(path, configuration) of a run of MuMMI."""
     path = str(tmp_path / 'config.json')
     settings_ = Config(logdir=str(tmp_path), steps=1000, miss_ratio={'touch': 0.5})
-    config.save(settings_, 'mummi', path)
+    commandline.save(settings_, 'mummi', path)
     return path, settings_
 
 
@@ -420,7 +420,7 @@ def test_resuming_with_another_model_names_the_field_and_both_values(name, saved
     path, before = saved
     now = dataclasses.replace(before, **{name: other(FIELDS[name])})
     with pytest.raises(UserError) as error:
-        config.check_resume(now, 'mummi', path)
+        commandline.check_resume(now, 'mummi', path)
     assert f'{name} ({getattr(before, name)} in the run, {getattr(now, name)} now)' in str(
         error.value)
     assert before.logdir in str(error.value)
@@ -431,7 +431,7 @@ def test_resuming_with_another_model_names_the_field_and_both_values(name, saved
 def test_resuming_names_all_changed_fields(saved):
     path, before = saved
     with pytest.raises(UserError, match=r'deter \(200 .* 1 now\).*units \(400 .* 2 now\)'):
-        config.check_resume(dataclasses.replace(before, deter=1, units=2), 'mummi', path)
+        commandline.check_resume(dataclasses.replace(before, deter=1, units=2), 'mummi', path)
 
 
 def test_resuming_with_another_schedule_or_other_rates_passes(saved):
@@ -441,13 +441,13 @@ def test_resuming_with_another_schedule_or_other_rates_passes(saved):
     assert {'steps', 'envs', 'batch', 'seed', 'model_rate', 'miss_ratio'} < set(free)
     now = dataclasses.replace(before, **free)
     assert all(getattr(now, name) != FIELDS[name].default for name in free)
-    config.check_resume(now, 'mummi', path)
+    commandline.check_resume(now, 'mummi', path)
 
 
 def test_resuming_the_folder_of_another_method_names_both(saved):
     path, before = saved
     with pytest.raises(UserError, match=r'a run of mummi\.py, not of cvrl\.py'):
-        config.check_resume(before, 'cvrl', path)
+        commandline.check_resume(before, 'cvrl', path)
 
 
 def test_a_run_that_cannot_be_resumed_is_refused_before_tensorflow_is_imported(saved, script):
@@ -470,7 +470,7 @@ def test_unreadable_saved_configuration_is_named(content, saved):
     path, before = saved
     pathlib.Path(path).write_bytes(content)
     with pytest.raises(UserError, match=r'config\.json is not a readable configuration'):
-        config.check_resume(before, 'mummi', path)
+        commandline.check_resume(before, 'mummi', path)
 
 
 def test_options_that_came_or_went_since_saving_are_forgiven(saved):
@@ -478,7 +478,7 @@ def test_options_that_came_or_went_since_saving_are_forgiven(saved):
     values = json.loads(pathlib.Path(path).read_text())
     del values['envs']
     pathlib.Path(path).write_text(json.dumps(values | {'gone': 3}))
-    assert config.load(path) == (before, 'mummi')
+    assert commandline.load(path) == (before, 'mummi')
 
 
 def test_saving_replaces_the_file_whole_or_not_at_all(saved, monkeypatch):
@@ -489,8 +489,8 @@ def test_saving_replaces_the_file_whole_or_not_at_all(saved, monkeypatch):
         raise KeyboardInterrupt
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, 'replace', killed)
-        config.save(dataclasses.replace(before, seed=3), 'mummi', path)
+        commandline.save(dataclasses.replace(before, seed=3), 'mummi', path)
     assert pathlib.Path(path).read_bytes() == content
-    config.save(dataclasses.replace(before, seed=3), 'mummi', path)
-    assert config.load(path)[0].seed == 3
+    commandline.save(dataclasses.replace(before, seed=3), 'mummi', path)
+    assert commandline.load(path)[0].seed == 3
     assert os.listdir(before.logdir) == ['config.json']

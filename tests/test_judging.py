@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import acting
+import commandline
 import config
 import evaluation
 import inspection
@@ -129,7 +130,7 @@ def test_without_a_checkpoint_nothing_is_judged(tmp_path):
         result = script(*words, '--test')
         assert result.returncode == 2
         assert 'error: no run in' in result.stderr and 'Traceback' not in result.stderr
-    config.save(config.Config(logdir=str(tmp_path)), 'mummi', str(tmp_path / 'config.json'))
+    commandline.save(config.Config(logdir=str(tmp_path)), 'mummi', str(tmp_path / 'config.json'))
     for words in ([], ['--checkpoint', '.'], ['--checkpoint', tmp_path / 'state-000000001']):
         result = script('--logdir', tmp_path, '--test', *words)
         assert result.returncode == 2 and 'error: no checkpoint' in result.stderr
@@ -234,7 +235,7 @@ def test_results_of_other_checkpoints_are_kept(tmp_path):
 
 def test_settings_that_are_not_the_runs_own_are_told(tmp_path):
     own = config.Config(logdir=str(tmp_path), steps=500)
-    config.save(own, 'mummi', str(tmp_path / 'config.json'))
+    commandline.save(own, 'mummi', str(tmp_path / 'config.json'))
     changes = {'natural': False, 'natural_valid': 'a,b.pkl', 'miss_ratio': 0.3, 'seed': 9,
                'test': True, 'envs': 4, 'render': 'full'}
     assert evaluation.changed(own) == ''

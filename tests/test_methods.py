@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from helpers import METHODS, SHAPES, close, normals
 
-import config
+import commandline
 import networks
 from actions import Continuous
 from agent import Agent
@@ -322,7 +322,7 @@ def test_only_dreamer_has_decoders_in_its_world_and_no_others_beside_it():
     ('mummi', 12_038_833), ('cvrl', 4_161_289), ('dreamer', 10_395_287)])
 def test_published_sizes_and_rates(method, count):
     """Walker: two touch values, six actions; of Dreamer's image, three channels are decoded."""
-    settings = config.parse(method, METHODS[method][1], ['--logdir', 'unused', '--no-natural'])
+    settings = commandline.parse(METHODS[method][1], ['--logdir', 'unused', '--no-natural'])
     agent = Agent(settings, METHODS[method][0], SHAPES, Continuous(6, 0.3))
     parts = agent.parts()
     assert parts['world model'] == count

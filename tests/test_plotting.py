@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+import commandline
 import config
 import logs
 import plotting
@@ -36,7 +37,7 @@ def make(root, task=WALK, method='mummi', seed=0, count=20, steps=20000, level=1
     """
     folder = os.path.join(root, task, method, str(seed))
     os.makedirs(folder)
-    config.save(config.Config(logdir=folder, task=task, seed=seed, steps=steps, **settings),
+    commandline.save(config.Config(logdir=folder, task=task, seed=seed, steps=steps, **settings),
                 method, os.path.join(folder, 'config.json'))
     rows = []
     for number in range(1, count + 1):

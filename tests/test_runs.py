@@ -24,6 +24,7 @@ import tqdm
 from PIL import Image
 from tensorboard.backend.event_processing import event_file_loader
 
+import commandline
 import config
 import training
 
@@ -154,7 +155,7 @@ def test_folder_of_a_run_holds_what_it_should_and_nothing_else(run):
 
 def test_saved_configuration_is_that_of_the_command_line(run):
     method, folder, _, count = run
-    found, found_method = config.load(folder / 'config.json')
+    found, found_method = commandline.load(folder / 'config.json')
     assert found_method == method
     assert (found.logdir, found.preset, found.steps, found.envs) == (
         str(folder), 'debug', 600, count)
@@ -297,7 +298,7 @@ def test_the_same_command_with_more_steps_goes_on_where_the_run_ended(trained, c
     assert len(episodes(after)) == 8
     assert sorted(path.name for path in after.glob('*.index')) == [
         f'state-{number:09d}.index' for number in (10, 12, 14)]
-    assert config.load(after / 'config.json')[0].steps == 800
+    assert commandline.load(after / 'config.json')[0].steps == 800
 
 
 def test_a_resumed_run_repeats_no_episode(continued):
@@ -420,7 +421,7 @@ def killed(tmp_path_factory):
 def test_a_second_process_in_the_folder_of_a_run_is_refused(killed):
     folder, second, _, _, _ = killed
     assert refused(second, 'another process', str(folder))
-    assert config.load(folder / 'config.json')[0].steps == 600
+    assert commandline.load(folder / 'config.json')[0].steps == 600
 
 
 def test_killed_run_leaves_no_process_behind(killed):

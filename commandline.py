@@ -1,0 +1,258 @@
+"""How a command line becomes a `Config`, and how a `Config` is kept in the folder of a run.
+
+Every field of `config.Config` is a flag of its name. A mistake is a `UserError`, which the
+scripts show as one line. Nothing here imports TensorFlow or the simulator, so `--help` and a
+wrong option are answered at once.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import json
+import math
+import os
+import sys
+import types
+
+from config import PRESETS, SENSORS, Config, Ratios, UserError, resolve, sections
+
+
+def _number(text, kind):
+    if kind is int and text.strip('+-').isdigit():
+        return int(text)
+    value = float(text)
+    if kind is int:
+        if value != int(value):
+            raise ValueError
+        return int(value)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _parse(field, text):
+    """The value that `text` says for `field`; ValueError with what is wanted otherwise."""
+    kind, known = field.type, field.metadata
+    if kind is str:
+        if known['choices'] and text not in known['choices']:
+            raise ValueError('one of ' + ', '.join(known['choices']))
+        return text
+    if kind is bool:
+        if text.lower() not in ('true', 'false'):
+            raise ValueError('True or False')
+        return text.lower() == 'true'
+    wanted = 'a whole number' if kind is int else 'a number'
+    if known['low'] is not None:
+        wanted += f' from {known["low"]:g}' + (
+            f' to {known["high"]:g}' if known['high'] is not None else '')
+    if kind == Ratios and '=' in text:
+        wanted += ', or <sensor>=<number>,... with the sensors ' + ', '.join(SENSORS)
+        try:
+            pairs = dict(part.split('=') for part in text.split(','))
+            values = {name.strip(): _number(value, float) for name, value in pairs.items()}
+        except ValueError:
+            raise ValueError(wanted) from None
+        numbers = list(values.values())
+        if set(values) - set(SENSORS):
+            raise ValueError(wanted)
+        parsed = values
+    else:
+        try:
+            parsed = _number(text, int if kind is int else float)
+        except (ValueError, OverflowError):
+            raise ValueError(wanted) from None
+        numbers = [parsed]
+    for number in numbers:
+        if (known['low'] is not None and number < known['low']) or (
+                known['high'] is not None and number > known['high']):
+            raise ValueError(wanted)
+    return parsed
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes are `UserError`s."""
+
+    def error(self, message):
+        raise UserError(message)
+
+
+def from_command_line(method, arguments=None):
+    """The configuration that a command line of the script of a `config.Method` asks for.
+
+    arguments: the words of the command line; default: those of the process.
+
+    `--help` prints and exits with 0; a mistake prints one line and exits with 2.
+    """
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's greetings: off
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        config = parse(method, arguments)
+        path = os.path.join(config.logdir, 'config.json')
+        if config.logdir and os.path.exists(path):
+            check_resume(config, method.name, path)
+        return config
+    except UserError as error:
+        fail(error)
+
+
+def fail(error):
+    """Print one line that says what is wrong, and exit with code 2."""
+    print(f'error: {error}', file=sys.stderr, flush=True)
+    raise SystemExit(2)
+
+
+def parse(method, arguments):
+    """As `from_command_line`, but a mistake is a `UserError`."""
+    parser = _Parser(
+        prog=f'{method.name}.py', allow_abbrev=False,
+        usage='%(prog)s --logdir FOLDER [--option value ...]')
+    flags = {}
+    for section, fields in sections().items():
+        group = parser.add_argument_group(section)
+        for field in fields:
+            if field.metadata['own'] and field.name not in method.own:
+                continue
+            default = method.defaults.get(field.name, field.default)
+            shown = '' if default == '' else f' [{default}]'
+            text = (field.metadata['help'] + shown).replace('%', '%%')
+            choices = field.metadata['choices']
+            shape = '{' + ','.join(choices) + '}' if choices else getattr(
+                field.type, '__name__', 'float').upper()
+            if isinstance(field.type, types.UnionType):
+                shape = 'RATIO'
+            if field.type is bool:
+                group.add_argument(
+                    f'--{field.name}', nargs='?', const='True', metavar='BOOL', help=text)
+                group.add_argument(
+                    f'--no-{field.name}', dest=field.name, action='store_const', const='False',
+                    help=argparse.SUPPRESS)
+            else:
+                group.add_argument(f'--{field.name}', metavar=shape, help=text)
+            flags[field.name] = field
+    given, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        name = unknown[0].split('=')[0]
+        near = difflib.get_close_matches(name.lstrip('-'), flags, n=1, cutoff=0.5)
+        hint = f'did you mean --{near[0]}? ' if near and name.startswith('--') else ''
+        raise UserError(
+            f'unknown option {name} for {method.name}.py; {hint}--help lists the options')
+    chosen = {}
+    for name, text in vars(given).items():
+        if text is not None:
+            try:
+                chosen[name] = _parse(flags[name], text)
+            except ValueError as wanted:
+                raise UserError(f'--{name} takes {wanted}, not {text!r}') from None
+    values = PRESETS[chosen.get('preset', 'paper')] | method.defaults | chosen
+    values = {name: value for name, value in values.items() if name in flags}
+    config = Config(**values)
+    if config.test or config.inspect:
+        path = judged(config)
+        check_resume(config, method.name, path, model=False)
+        config = dataclasses.replace(load(path)[0], **chosen)
+        check_resume(config, method.name, path)
+    check(config)
+    return config
+
+
+def judged(config):
+    """The path of the configuration of the run in `config.logdir`, which is to be judged."""
+    path = os.path.join(config.logdir, 'config.json')
+    if not config.logdir or not os.path.exists(path):
+        raise UserError(
+            f'no run in {config.logdir!r} (no config.json); name a trained run by --logdir')
+    return path
+
+
+def test_ratios(config):
+    """The drop-out chances of `config.test_ratios`, as numbers."""
+    try:
+        numbers = [float(text) for text in config.test_ratios.split(',')]
+    except ValueError:
+        numbers = [-1]
+    if not all(0 <= number <= 1 for number in numbers):
+        raise UserError(
+            f'--test_ratios takes numbers from 0 to 1 as 0,0.05,0.1, not {config.test_ratios!r}')
+    return list(dict.fromkeys(numbers))
+
+
+def check(config):
+    """Raise `UserError` for values that are wrong together, or names that are unknown."""
+    parts = config.task.split('_', 2)
+    if len(parts) != 3 or parts[0] != 'dmc' or not all(parts):
+        raise UserError(
+            f'--task {config.task!r} is not dmc_<domain>_<task>; type for example '
+            '--task dmc_walker_walk')
+    names = config.sensors.split(',')
+    if config.sensors != 'all' and (set(names) - set(SENSORS) or len(set(names)) != len(names)):
+        raise UserError(
+            f'--sensors takes all, or some of {",".join(SENSORS)}, not {config.sensors!r}')
+    if not config.logdir and not config.dry_run:
+        raise UserError('no folder for the run; type for example --logdir ./logdir/my_run')
+    above = os.path.abspath(config.logdir)
+    while not os.path.exists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        raise UserError(f'--logdir {config.logdir}: {above} is a file; name a folder')
+    if config.checkpoint and not config.test and not config.inspect:
+        raise UserError(
+            '--checkpoint is for --test and --inspect; a run resumes from its last checkpoint')
+    for name in ('natural_train', 'natural_valid'):
+        if config.natural and not os.path.exists(resolve(getattr(config, name))):
+            raise UserError(
+                f'--{name} {getattr(config, name)} does not exist; make it with python natural.py, '
+                'or type --no-natural')
+    test_ratios(config)
+    entries = math.ceil(config.time_limit / config.action_repeat) + 1
+    if config.length > entries:
+        raise UserError(
+            f'--length {config.length} is more than the {entries} entries of an episode '
+            '(one for each action_repeat of the time_limit, and one of the reset); type a smaller '
+            '--length')
+
+
+def save(config, method, path):
+    """Write the configuration and the method's name as JSON, atomically."""
+    text = json.dumps({'method': method} | dataclasses.asdict(config), indent=2)
+    with open(path + '.partial', 'w', encoding='utf-8') as file:
+        file.write(text + '\n')
+    os.replace(path + '.partial', path)
+
+
+def load(path):
+    """(Config, method's name) as `save` wrote them; options that are gone are ignored. Of the
+    errors, TypeError is for a value of another type."""
+    with open(path, encoding='utf-8') as file:
+        values = json.load(file)
+    method = values.pop('method')
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    values = {name: value for name, value in values.items() if name in fields}
+    for name, value in [('method', method), *values.items()]:
+        kind = fields[name].type if name in fields else str
+        kinds = {float: (int, float), Ratios: (int, float, dict)}.get(kind, kind)
+        if not isinstance(value, kinds) or isinstance(value, bool) != (kind is bool):
+            raise TypeError(f'{name} is {value!r}')
+    return Config(**values), method
+
+
+def check_resume(config, method, path, model=True):
+    """Raise `UserError` where the run saved at `path` is another method's, or (with `model`)
+    differs in what would change the model, as the task does; the fields are named."""
+    try:
+        before, method_before = load(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f'{path} is not a readable configuration; choose another --logdir') from None
+    if method_before != method:
+        raise UserError(
+            f'{config.logdir} holds a run of {method_before}.py, not of {method}.py; choose '
+            'another --logdir')
+    changed = [
+        f'{field.name} ({getattr(before, field.name)} in the run, '
+        f'{getattr(config, field.name)} now)'
+        for field in dataclasses.fields(Config) if model and field.metadata['model']
+        and getattr(before, field.name) != getattr(config, field.name)]
+    if changed:
+        raise UserError(
+            f'{config.logdir} was begun with other values of {", ".join(changed)}; give the '
+            "run's values, or choose another --logdir")
