@@ -14,6 +14,7 @@ import os
 import sys
 import types
 
+import files
 from config import PRESETS, SENSORS, Config, Ratios, UserError, resolve, sections
 
 
@@ -214,9 +215,8 @@ def check(config):
 def save(config, method, path):
     """Write the configuration and the method's name as JSON, atomically."""
     text = json.dumps({'method': method} | dataclasses.asdict(config), indent=2)
-    with open(path + '.partial', 'w', encoding='utf-8') as file:
-        file.write(text + '\n')
-    os.replace(path + '.partial', path)
+    with files.writing(path) as file:
+        file.write(f'{text}\n'.encode())
 
 
 def load(path):

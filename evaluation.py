@@ -1,13 +1,12 @@
 """How well a trained agent acts when its sensors fail: `python mummi.py --logdir L --test`."""
 
-import os
-
 import numpy as np
 import pandas as pd
 import tqdm
 
 import commandline
 import config as configuration
+import files
 from acting import Driver, evaluate, summary
 from config import UserError
 
@@ -97,9 +96,8 @@ def save(before, results, path):
     """Write the rows of `before` and of `results` to the CSV at `path`, atomically; rows of the
     same test are replaced."""
     merged = pd.concat([before, results]) if len(before) else results
-    partial = path.with_name(path.name + '.partial')
-    merged.drop_duplicates(KEYS, keep='last').to_csv(partial, index=False, float_format='%.6g')
-    os.replace(partial, path)
+    with files.writing(path) as file:
+        merged.drop_duplicates(KEYS, keep='last').to_csv(file, index=False, float_format='%.6g')
 
 
 def table(results):

@@ -14,6 +14,7 @@ import config as configuration
 import evaluation
 import inspection
 import pictures
+import replay
 import tools
 from acting import AgentPolicy, Driver, evaluate, summary
 from config import UserError
@@ -81,7 +82,7 @@ class Trainer:
         self.environments = experiment.environments(
             'train', config.envs, experiment.seeds('train', 0, 1)[0])
         self.valid = None
-        self.replay = tools.Replay(
+        self.replay = replay.Replay(
             self.folder / 'episodes', config.action_repeat, config.replay_memory, self.say)
         self.logger = tools.Logger(self.folder)
         self.agent = experiment.agent()

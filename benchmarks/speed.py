@@ -178,11 +178,11 @@ class Learner:
 
     def __init__(self, config, chosen, begun=None):
         import acting
-        import tools
+        import replay
         self.experiment = begun or experiment(config, chosen)
         self.config, self.sensors = config, self.experiment.sensors
         self.agent = self.experiment.agent()
-        self.replay = tools.Replay(
+        self.replay = replay.Replay(
             chosen.folder / 'episodes', config.action_repeat, config.replay_memory)
         self.policy = acting.AgentPolicy(self.agent, 1, exploring=True)
 
@@ -336,10 +336,10 @@ def memory(config, chosen):
 
 
 def cycle(config, chosen):
-    import tools
+    import replay
     folder = chosen.folder / f'cycle-{chosen.method}'
     shutil.copytree(chosen.folder / 'episodes', folder / 'episodes')
-    steps = tools.Replay(folder / 'episodes', config.action_repeat).steps
+    steps = replay.Replay(folder / 'episodes', config.action_repeat).steps
     config = dataclasses.replace(  # as if that were the prefill of a run that is resumed
         config, logdir=str(folder), envs=1, prefill=steps, pretrain=WARM_UP)
     with open_run(config, chosen) as run:

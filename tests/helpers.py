@@ -1,5 +1,7 @@
 """Small agents, random batches, stubs and plain numpy layers for the tests of the models."""
 
+import pathlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -177,6 +179,19 @@ def plain_model_loss(world, batch, noise):
         terms[name] = tf.reduce_mean(loss)
     total = tf.maximum(tf.reduce_mean(divergence), world.config.free_nats) + sum(terms.values())
     return total, terms, posterior, divergence
+
+
+# --- Files ---
+
+
+def names(folder):
+    """The names of what is in a folder, sorted."""
+    return sorted(path.name for path in pathlib.Path(folder).iterdir())
+
+
+def flipped(content, place, mask=255):
+    """Bytes with one of them changed."""
+    return content[:place] + bytes([content[place] ^ mask]) + content[place + 1:]
 
 
 # --- Plain numpy -------------------------------------------------------------------------

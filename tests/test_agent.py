@@ -9,6 +9,7 @@ from helpers import ACTIONS, METHODS, SHAPES, close, latents, normals, quiet, sp
 import tools
 from acting import AgentPolicy
 from config import flag
+from replay import Replay
 
 
 @pytest.mark.parametrize('precision, tolerance', [('float32', 1e-5), ('bfloat16', 0.02)])
@@ -46,7 +47,7 @@ def test_acting_and_training_give_the_encoders_and_the_latents_the_same(
     acted = embedded.copy()
     read_acting = {sensor: seen.copy() for sensor, seen in read.items()}
 
-    replay = tools.Replay(tmp_path, 1)
+    replay = Replay(tmp_path, 1)
     replay.add(episode)
     filtered = spy(monkeypatch, agent.world.dynamics, 'filter')
     embedded.clear()

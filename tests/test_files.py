@@ -1,0 +1,65 @@
+"""Files that are written whole or not at all."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import files
+
+
+def test_a_file_is_there_once_it_is_whole_and_not_before(tmp_path):
+    path = tmp_path / 'file'
+    with files.writing(path) as file:
+        file.write(b'new')
+        assert os.listdir(tmp_path) == ['file.partial']
+    assert os.listdir(tmp_path) == ['file'] and path.read_bytes() == b'new'
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, OSError, ValueError])
+def test_an_error_leaves_what_was_there_and_nothing_else(error, tmp_path):
+    path = tmp_path / 'file'
+    path.write_bytes(b'old')
+    with pytest.raises(error), files.writing(path) as file:
+        file.write(b'new')
+        raise error
+    assert os.listdir(tmp_path) == ['file'] and path.read_bytes() == b'old'
+
+
+def test_content_and_name_reach_the_disk_in_this_order(tmp_path, monkeypatch):
+    done = []
+
+    def noting(name, original):
+        def call(*arguments):
+            done.append((name, *(os.path.basename(os.readlink(f'/proc/self/fd/{a}'))
+                                 for a in arguments if isinstance(a, int))))
+            return original(*arguments)
+        return call
+    for name in ('fsync', 'replace'):
+        monkeypatch.setattr(files.os, name, noting(name, getattr(os, name)))
+    with files.writing(tmp_path / 'file') as file:
+        file.write(b'new')
+    assert done == [('fsync', 'file.partial'), ('replace',), ('fsync', tmp_path.name)]
+
+
+def test_what_a_kill_leaves_is_cleaned_and_nothing_else(tmp_path):
+    code = """if True:
+        import files, os, signal, sys
+        with files.writing(sys.argv[1]) as file:
+            file.write(b'new')
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    path = tmp_path / '7.csv'
+    path.write_bytes(b'old')
+    done = subprocess.run([sys.executable, '-c', code, str(path)], cwd=os.path.dirname(
+        files.__file__))
+    assert done.returncode == -signal.SIGKILL and path.read_bytes() == b'old'
+    for name in ('notes.partial', '7.csv.partial.csv', 'x7.csv.partial', '8.csv'):
+        (tmp_path / name).touch()
+    files.clean(tmp_path, re.compile(r'\d\.csv'))
+    assert sorted(os.listdir(tmp_path)) == [
+        '7.csv', '7.csv.partial.csv', '8.csv', 'notes.partial', 'x7.csv.partial']

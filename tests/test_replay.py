@@ -1,0 +1,250 @@
+"""Replay: what is kept of the episodes, what survives damage, and what is drawn from them."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import flipped, names
+
+from config import UserError
+from replay import Replay
+
+
+def episode(number, entries):
+    """Arrays of all types that environments give; each entry says which one it is."""
+    random = np.random.default_rng([number, entries])
+    return {
+        'image': random.integers(0, 256, (entries, 4, 4, 3)).astype(np.uint8),
+        'depth': random.uniform(0, 60, (entries, 4, 4, 1)).astype(np.float16),
+        'touch': random.uniform(0, 300, (entries, 2)).astype(np.float32),
+        'reward': (100 * number + np.arange(entries)).astype(np.float32)}
+
+
+def fill(folder, lengths, memory=2.0):
+    """A replay of episodes 0, 1, ... of these numbers of entries."""
+    replay = Replay(folder, 2, memory)
+    for number, entries in enumerate(lengths):
+        replay.add(episode(number, entries))
+    return replay
+
+
+def reopened(folder, memory=2.0):
+    """(replay, what it reported)."""
+    said = []
+    return Replay(folder, 2, memory, said.append), said
+
+
+def same(first, second):
+    """Equal to the last bit, types and shapes included."""
+    return first.keys() == second.keys() and all(
+        first[key].dtype == second[key].dtype and first[key].shape == second[key].shape
+        and first[key].tobytes() == second[key].tobytes() for key in first)
+
+
+def test_steps_and_lengths_are_in_the_names_and_decide_what_is_counted(tmp_path):
+    replay = fill(tmp_path, [5, 3, 8])
+    assert names(tmp_path) == ['0000000-5.npz', '0000001-3.npz', '0000002-8.npz']
+    for one in replay, *(reopened(tmp_path, memory)[0] for memory in (0, 2)):
+        assert one.steps == 2 * (4 + 2 + 7)
+        assert one.starts(3).tolist() == [3, 1, 6] and one.starts(6).tolist() == [0, 0, 3]
+        assert one.number == 3
+    assert Replay(tmp_path, 4).steps == 4 * (4 + 2 + 7)
+
+
+def test_what_is_in_the_folder_beside_episodes_is_left_alone(tmp_path):
+    fill(tmp_path, [5])
+    for name in 'notes.txt', '0000007.npz', 'x-5.npz':
+        (tmp_path / name).write_text('mine')
+    replay, said = reopened(tmp_path)
+    assert (replay.steps, said, replay.number) == (8, [], 1)
+    assert (tmp_path / 'notes.txt').read_text() == 'mine' and len(names(tmp_path)) == 4
+
+
+def test_every_start_of_every_episode_is_drawn_equally_often(tmp_path):
+    replay = fill(tmp_path, [5, 3, 2, 8])
+    wanted = [100 * e + s for e, starts in ((0, 3), (1, 1), (3, 6)) for s in range(starts)]
+    drawn = replay.sample(6000, 3, seed=4)['reward'][:, 0]
+    values, counts = np.unique(drawn, return_counts=True)
+    assert values.tolist() == wanted  # the last is 305: entries 5, 6 and 7 of 8
+    # Chi-square with 9 degrees of freedom: above 27.9 once in a thousand.
+    assert np.sum((counts - 600) ** 2 / 600) < 27.9
+
+
+@pytest.mark.parametrize('memory', [0, 2])
+def test_sequences_are_consecutive_entries_of_one_episode(memory, tmp_path):
+    lengths = [5, 4, 9]
+    fill(tmp_path, lengths)
+    batch = reopened(tmp_path, memory)[0].sample(200, 4, seed=0)
+    whole = [episode(number, entries) for number, entries in enumerate(lengths)]
+    assert {key: value.shape[:2] for key, value in batch.items()} == dict.fromkeys(
+        whole[0], (200, 4))
+    for row in range(200):
+        number, start = divmod(int(batch['reward'][row, 0]), 100)
+        assert same({key: value[row] for key, value in batch.items()},
+                    {key: value[start:start + 4] for key, value in whole[number].items()})
+
+
+def test_batch_depends_on_the_seed_and_the_episodes_alone(tmp_path):
+    replay = fill(tmp_path, [5, 30, 8])
+    first = replay.sample(20, 3, [0, 7])
+    replay.sample(20, 3, [0, 8])
+    np.random.seed(9)
+    assert same(first, replay.sample(20, 3, [0, 7]))
+    assert not same(first, replay.sample(20, 3, [0, 8]))
+    assert not same(first, replay.sample(20, 3, [1, 7]))
+
+
+def test_reading_from_files_equals_reading_from_memory(tmp_path):
+    replay = fill(tmp_path, [5, 30, 8])
+    wanted = replay.sample(50, 5, 3)
+    assert {value.dtype for value in wanted.values()} == {
+        np.dtype(kind) for kind in ('uint8', 'float16', 'float32')}
+    for memory in 0, 1e-5, 2:
+        assert same(wanted, reopened(tmp_path, memory)[0].sample(50, 5, 3))
+    assert same(wanted, fill(tmp_path / 'other', [5, 30, 8], memory=0).sample(50, 5, 3))
+
+
+def in_memory(replay):
+    return [one.memory is not None for one in replay.episodes]
+
+
+def test_newest_episodes_that_fit_the_bound_are_in_memory(tmp_path):
+    lengths = [20, 20, 20, 20, 40]
+    fill(tmp_path, lengths)
+    sizes = [path.stat().st_size for path in sorted(tmp_path.iterdir())]
+    for bound, wanted in (
+            (sum(sizes), [1, 1, 1, 1, 1]), (sum(sizes) - 1, [0, 1, 1, 1, 1]),
+            (sum(sizes[2:]), [0, 0, 1, 1, 1]), (sizes[-1], [0, 0, 0, 0, 1]),
+            (sizes[-1] - 1, [0, 0, 0, 0, 0]), (0, [0, 0, 0, 0, 0])):
+        assert in_memory(reopened(tmp_path, bound / 1e9)[0]) == [bool(w) for w in wanted]
+        added = fill(tmp_path / str(bound), lengths, bound / 1e9)
+        assert in_memory(added) == [bool(w) for w in wanted]
+
+
+@pytest.mark.parametrize('memory', [0, 2])
+def test_batches_are_those_of_sample_in_the_order_of_the_seeds(memory, tmp_path):
+    replay = fill(tmp_path, [5, 30, 8], memory)
+    for seeds in [], [3], [[0, n] for n in range(4)]:
+        found = list(replay.batches(6, 4, iter(seeds)))
+        assert len(found) == len(seeds)
+        for batch, seed in zip(found, seeds):
+            assert all(tf.is_tensor(value) for value in batch.values())
+            assert same({key: value.numpy() for key, value in batch.items()},
+                        replay.sample(6, 4, seed))
+
+
+@pytest.mark.parametrize('memory', [0, 2])
+def test_too_short_episodes_are_never_drawn_and_too_few_are_an_error(memory, tmp_path):
+    replay = fill(tmp_path, [3, 6, 5], memory)
+    assert set(replay.sample(100, 6, 0)['reward'][:, 0]) == {100}
+    for length in 7, 50:
+        with pytest.raises(UserError, match=f'{length} entries'):
+            replay.sample(1, length, 0)
+        with pytest.raises(UserError, match='--length'):
+            list(replay.batches(1, length, [0]))
+    with pytest.raises(UserError):
+        Replay(tmp_path / 'empty', 2, memory).sample(1, 2, 0)
+
+
+def test_episode_that_was_being_written_at_an_interrupt_is_no_episode(tmp_path, monkeypatch):
+    fill(tmp_path, [5])
+
+    def interrupted(file, **arrays):
+        file.write(b'PK' * 500)
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(np, 'savez', interrupted)
+        Replay(tmp_path, 2).add(episode(1, 4))
+    assert names(tmp_path) == ['0000000-5.npz']
+
+
+def test_episode_that_was_being_written_at_a_kill_is_no_episode(tmp_path):
+    fill(tmp_path, [5])
+    (tmp_path / '0000001-4.npz.partial').write_bytes(b'PK' * 500)
+    (tmp_path / 'mine.partial').write_bytes(b'notes')
+    replay, said = reopened(tmp_path)
+    assert (replay.steps, said) == (8, [])
+    assert names(tmp_path) == ['0000000-5.npz', 'mine.partial']
+    replay.add(episode(1, 4))
+    assert names(tmp_path) == ['0000000-5.npz', '0000001-4.npz', 'mine.partial']
+
+
+def other_arrays(**changes):
+    stream = io.BytesIO()
+    arrays = episode(1, 6) | changes
+    np.savez(stream, **{key: value for key, value in arrays.items() if value is not None})
+    return stream.getvalue()
+
+
+DAMAGES = {
+    'empty': lambda content: b'',
+    'garbage': lambda content: np.random.default_rng(0).bytes(len(content)),
+    'cut in half': lambda content: content[:len(content) // 2],
+    'cut at the end': lambda content: content[:-1],
+    'a picture flipped': lambda content: flipped(content, 200),
+    'a reward flipped': lambda content: flipped(content, content.index(
+        (100 + np.arange(6)).astype(np.float32).tobytes()) + 1),
+    'an array more': lambda content: other_arrays(smell=np.zeros(6)),
+    'an array less': lambda content: other_arrays(touch=None),
+    'another shape': lambda content: other_arrays(touch=np.zeros((6, 3), np.float32)),
+    'another type': lambda content: other_arrays(depth=np.zeros((6, 4, 4, 1), np.float32)),
+    'unequal lengths': lambda content: other_arrays(reward=np.zeros(5, np.float32)),
+    'an object': lambda content: other_arrays(reward=np.array([None] * 6)),
+    'compressed': lambda content: compressed(episode(1, 6))}
+
+
+def compressed(arrays):
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_damaged_episode_is_set_aside_and_named_and_the_others_go_on(damage, tmp_path):
+    fill(tmp_path, [5, 6, 7])
+    path = tmp_path / '0000001-6.npz'
+    content = DAMAGES[damage](path.read_bytes())
+    assert content != path.read_bytes()
+    path.write_bytes(content)
+    replay, said = reopened(tmp_path)
+    assert names(tmp_path) == ['0000000-5.npz', '0000001-6.npz.damaged', '0000002-7.npz']
+    assert (tmp_path / '0000001-6.npz.damaged').read_bytes() == content
+    assert len(said) == 1 and '0000001-6.npz' in said[0] and '\n' not in said[0]
+    assert (replay.steps, replay.number) == (2 * (4 + 6), 3)
+    assert set(replay.sample(200, 5, 0)['reward'][:, 0]) == {0, 200, 201, 202}
+    assert reopened(tmp_path)[1] == []
+
+
+@pytest.mark.parametrize('mask', [255, 1])
+def test_any_flipped_byte_is_found_or_changes_nothing(mask, tmp_path):
+    replay = Replay(tmp_path, 2)
+    arrays = {'image': episode(1, 3)['image'][:, :1], 'reward': episode(1, 3)['reward']}
+    for _ in range(2):
+        replay.add(arrays)
+    path = tmp_path / '0000001-3.npz'
+    content = path.read_bytes()
+    outcomes = set()
+    for place in range(len(content)):
+        path.write_bytes(flipped(content, place, mask))
+        replay, said = reopened(tmp_path)
+        if said:
+            assert names(tmp_path) == ['0000000-3.npz', '0000001-3.npz.damaged'], place
+        assert len(replay.episodes) == 2 - len(said)
+        assert same(replay.sample(9, 3, 0), {
+            key: np.stack([value] * 9) for key, value in arrays.items()}), place
+        outcomes.add(len(said))
+    assert outcomes == {0, 1}
+
+
+def test_foreign_oldest_episode_does_not_set_the_others_aside(tmp_path):
+    fill(tmp_path, [5, 6, 7])
+    (tmp_path / '0000000-5.npz').write_bytes(other_arrays(smell=np.zeros(6)))
+    replay, said = reopened(tmp_path)
+    assert len(replay.episodes) == 2 and len(said) == 1 and '0000000-5.npz' in said[0]
+
+
+def test_foreign_keys_are_an_error_when_added(tmp_path):
+    replay = fill(tmp_path, [5])
+    with pytest.raises(ValueError, match='not those of the other episodes'):
+        replay.add({'reward': np.zeros(5, np.float32)})
