@@ -13,6 +13,11 @@ import typing
 class UserError(Exception):
     """Something that the user can mend: shown as one line, exit code 2, no traceback."""
 
+    def __str__(self):
+        # Names of files may hold line ends and bytes that nothing can print.
+        return ''.join(
+            c if c.isprintable() else ascii(c)[1:-1] for c in super().__str__())
+
 
 # Settings that name files, or say how a run is computed, stored and logged, not what is learned
 # or judged. `preset` only names values that are settings themselves.
@@ -52,16 +57,23 @@ def flag(sensor):
     return sensor + '_flag'
 
 
+# No number is larger: its sums and products are far from the ends of 64 bits.
+LARGEST = 10 ** 12
+
+
 def section(name):
     """The `option` of a section of `Config`, which makes a field from its default and
 
     help: a sentence. low, high: the range of a number, ends included. choices: the values of
-    a string. model: a run cannot be resumed with another value. own: belongs to one method,
-    and is an unknown option for the scripts that do not ask for it.
+    a string. path: the string names a file or a folder. model: a run cannot be resumed with
+    another value. own: belongs to one method, and is an unknown option for the scripts that do
+    not ask for it.
     """
-    def option(default, help, low=None, high=None, choices=None, model=False, own=False):
+    def option(default, help, low=None, high=LARGEST, choices=None, path=False, model=False,
+               own=False):
         return dataclasses.field(default=default, metadata=dict(
-            section=name, help=help, low=low, high=high, choices=choices, model=model, own=own))
+            section=name, help=help, low=low, high=high, choices=choices, path=path, model=model,
+            own=own))
     return option
 
 
@@ -74,7 +86,8 @@ class Config:
 
     option = section('Run')
     logdir: str = option(
-        '', 'Folder of the run: checkpoints, episodes, logs. The same folder resumes.')
+        '', 'Folder of the run: checkpoints, episodes, logs. The same folder resumes.',
+        path=True)
     task: str = option(
         'dmc_walker_walk', 'Task dmc_<domain>_<task> of the control suite.', model=True)
     preset: str = option(
@@ -98,10 +111,11 @@ class Config:
     inspect: bool = option(
         False, 'Do not train: draw one episode of the run from inside, to inspect/.')
     checkpoint: str = option(
-        '', 'Checkpoint that is judged, as logdir/run/state-000001000; default: the last.')
+        '', 'Checkpoint that is judged, as logdir/run/state-000001000; default: the last.',
+        path=True)
     test_ratios: str = option(
         '0,0.05,0.1,0.2', 'Drop-out chances at which all sensors are tested.')
-    test_episodes: int = option(10, 'Episodes of each test.', low=1)
+    test_episodes: int = option(10, 'Episodes of each test.', low=1, high=10 ** 6)
 
     option = section('Environment')
     sensors: str = option(
@@ -109,8 +123,10 @@ class Config:
         model=True)
     natural: bool = option(True, 'Put natural videos behind the body.')
     natural_train: str = option(
-        'natural_train.pkl', 'Videos behind training episodes, as natural.py writes them.')
-    natural_valid: str = option('natural_valid.pkl', 'Videos behind evaluation episodes.')
+        'natural_train.pkl', 'Videos behind training episodes, as natural.py writes them.',
+        path=True)
+    natural_valid: str = option(
+        'natural_valid.pkl', 'Videos behind evaluation episodes.', path=True)
     miss_ratio: Ratios = option(
         0.05, 'Chance at each decision that a present sensor drops out for 1 to 14 decisions; '
         'one number, or image=0.1,depth=0.05 (sensors not named: 0).', low=0, high=1)
@@ -123,7 +139,8 @@ class Config:
 
     option = section('Replay')
     batch: int = option(50, 'Sequences of a training batch.', low=1)
-    length: int = option(50, 'Entries (decisions) of a training sequence.', low=2)
+    length: int = option(
+        50, 'Entries (decisions) of a training sequence.', low=2, high=10 ** 4)
     replay_memory: float = option(
         2.0, 'Gigabytes of the newest episodes that are kept in memory; older ones are read '
         'from their files, a sequence at a time.', low=0)
@@ -134,7 +151,9 @@ class Config:
     train_every: int = option(1000, 'Steps between training phases.', low=1)
     train_updates: int = option(100, 'Updates of a training phase.', low=1)
     eval_every: int = option(10000, 'Steps between evaluations.', low=1)
-    eval_episodes: int = option(1, 'Episodes of an evaluation; 0: never evaluate.', low=0)
+    eval_episodes: int = option(
+        1, 'Episodes of an evaluation; 0: never evaluate.', low=0,
+        high=10 ** 6)
     log_every: int = option(100, 'Updates between rows of metrics.csv.', low=1)
     keep_checkpoints: int = option(3, 'Checkpoints kept.', low=1)
 
@@ -172,7 +191,7 @@ class Config:
         '0: no such decoders.', low=0, model=True, own=True)
 
     option = section('Behaviour')
-    horizon: int = option(15, 'Imagined decisions.', low=2)
+    horizon: int = option(15, 'Imagined decisions.', low=2, high=1000)
     discount: float = option(0.99, 'Discount of a decision.', low=0, high=1)
     disclam: float = option(0.95, 'Lambda of the lambda-return.', low=0, high=1)
     slow_value: float = option(

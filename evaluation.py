@@ -1,5 +1,7 @@
 """How well a trained agent acts when its sensors fail: `python mummi.py --logdir L --test`."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import tqdm
@@ -15,6 +17,8 @@ ENVIRONMENTS = 5
 
 # What identifies a row of results.csv: testing again replaces it.
 KEYS = ['step', 'condition', 'sensor', 'ratio', 'seed', 'options']
+NUMBERS = ('step', 'ratio', 'seed')
+FORMAT = '%.6g'
 
 
 def conditions(ratios, sensors):
@@ -35,11 +39,16 @@ def conditions(ratios, sensors):
 def test(experiment):
     """Evaluate the run's last (or `config.checkpoint`) state on validation backgrounds, and
     write results.csv: a row an episode. Every condition has the same seeds. Nothing else of the
-    run is touched."""
+    run is touched. Where nothing can be written, which is said first, the table is printed
+    alone."""
     config, sensors = experiment.config, experiment.sensors
-    agent, step, path = experiment.restored()
     target = experiment.folder / 'results.csv'
-    before, options = read(target), changed(config)
+    read(target)  # a damaged one is named before anything is played
+    kept, options = files.writable(target.parent), changed(config)
+    if not kept:
+        print(f'warning: cannot write in {target.parent}: results are printed and not kept',
+              flush=True)
+    agent, step, path = experiment.restored()
     count = max(config.envs, min(ENVIRONMENTS, config.test_episodes))
     environments = experiment.environments('valid', count, config.seed)
     # Seeds of their own: far from those of training and of the evaluations in it.
@@ -63,9 +72,11 @@ def test(experiment):
         environments.close(terminate=True)
     results = pd.DataFrame(rows)
     print(f'\n{experiment.title}, {path.name} ({step:,} steps), '
-          f'{config.test_episodes} episodes each{options and f", with {options}"}; for {target}\n')
+          f'{config.test_episodes} episodes each{options and f", with {options}"}; '
+          f'{f"for {target}" if kept else "not kept"}\n')
     print(table(results))
-    save(before, results, target)
+    if kept:
+        add(results, target)
 
 
 def changed(config):
@@ -83,21 +94,38 @@ def read(path):
     if not path.exists():
         return pd.DataFrame(columns=KEYS)
     try:
-        rows = pd.read_csv(path, keep_default_na=False)
-        if 'options' not in rows:  # written before there was this column
-            rows['options'] = ''
-        rows[KEYS]
+        # Opened here, since pandas takes some names of files for addresses.
+        with open(path, encoding='utf-8-sig') as file:
+            return rows_of(file)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f'{path} cannot be read ({error}); move it away') from None
+
+
+def rows_of(file):
+    """The rows of results in an open file. Those of one test have equal KEYS, however their
+    numbers are written."""
+    rows = pd.read_csv(file, keep_default_na=False)
+    if 'options' not in rows:  # written before there was this column
+        rows['options'] = ''
+    for key in KEYS:
+        rows[key] = pd.to_numeric(rows[key]) if key in NUMBERS else rows[key].astype(str)
     return rows
 
 
-def save(before, results, path):
-    """Write the rows of `before` and of `results` to the CSV at `path`, atomically; rows of the
-    same test are replaced."""
-    merged = pd.concat([before, results]) if len(before) else results
-    with files.writing(path) as file:
-        merged.drop_duplicates(KEYS, keep='last').to_csv(file, index=False, float_format='%.6g')
+def add(results, path):
+    """Add the rows of `results` to the CSV at `path`, atomically; rows of the same test are
+    replaced, and those that another process added meanwhile are kept."""
+    # Both as they are written: 1 / 3 is 0.333333 there.
+    written = rows_of(io.StringIO(results.to_csv(index=False, float_format=FORMAT)))
+    try:
+        with files.alone(path):
+            before = read(path)
+            merged = pd.concat([before, written]) if len(before) else written
+            merged = merged.drop_duplicates(KEYS, keep='last')
+            with files.writing(path) as file:
+                merged.to_csv(file, index=False, float_format=FORMAT)
+    except OSError as error:
+        raise UserError(f'cannot write {path} ({error.strerror or error})') from None
 
 
 def table(results):

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import actions
+import files
 import tools
 import wrappers
 from agent import Agent
@@ -64,8 +65,7 @@ class Experiment:
         of `config.checkpoint`. UserError where there is none: an untrained agent is not judged."""
         config = self.config
         chosen = config.checkpoint.removesuffix('.index')
-        if not (os.path.exists(chosen + '.index') if chosen else list(
-                self.folder.glob('state-*.index'))):
+        if not (os.path.exists(chosen + '.index') if chosen else files.states(self.folder)):
             raise UserError(
                 f'no checkpoint {chosen or "in " + config.logdir}; train first, or name a trained '
                 'run by --logdir')

@@ -1,9 +1,19 @@
-"""Files that are written whole or not at all."""
+"""Files of a run: written whole or not at all, locked, and told from those of its user."""
 
+import atexit
 import contextlib
+import errno
+import fcntl
+import functools
 import os
+import re
+import shutil
+import tempfile
 
 PARTIAL = '.partial'
+
+# All that TensorFlow writes of a checkpoint: its index, its values, and where it prepares them.
+STATE = re.compile(r'(state-[0-9]{9,})(\.index|\.data-[0-9]{5}-of-[0-9]{5}|_temp)')
 
 
 @contextlib.contextmanager
@@ -22,12 +32,18 @@ def writing(path):
             os.remove(partial)
         raise
     # Without this a new name may be gone after a power cut; not every file system has it.
-    with contextlib.suppress(OSError):
-        folder = os.open(os.path.dirname(os.fspath(path)) or '.', os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with contextlib.suppress(OSError), folder_of(path) as folder:
+        os.fsync(folder)
+
+
+@contextlib.contextmanager
+def folder_of(path):
+    """The folder that holds `path`, open, as a number."""
+    folder = os.open(os.path.dirname(os.fspath(path)) or '.', os.O_RDONLY)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def clean(folder, name):
@@ -36,3 +52,69 @@ def clean(folder, name):
     for found in os.listdir(folder):
         if found.endswith(PARTIAL) and name.fullmatch(found.removesuffix(PARTIAL)):
             os.remove(os.path.join(folder, found))
+
+
+def lock(file, wait=False):
+    """Lock an open file, or the number of one, until it is closed. False where the file system
+    gives no locks; BlockingIOError, unless `wait`, where another process has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise BlockingIOError(error.errno, 'another process has the lock') from None
+        return False  # ENOLCK, EOPNOTSUPP, ENOSYS, EBADF of a folder...: network file systems
+    return True
+
+
+@contextlib.contextmanager
+def alone(path):
+    """A while in which no other process is `alone` with a file in the folder of `path`, where
+    the file system gives locks. The folder is locked, as the file itself is replaced by others."""
+    with folder_of(path) as folder:
+        lock(folder, wait=True)
+        yield
+
+
+def writable(path):
+    """Whether something may be written in the folder `path`, or, where there is none yet, in the
+    closest folder above it."""
+    path = os.path.abspath(path)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
+
+
+def states(folder):
+    """The checkpoints in `folder` that a run wrote itself, oldest first, as paths without an
+    ending; none where there is no folder."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    stems = (name.removesuffix('.index') for name in names if name.endswith('.index'))
+    numbers = (int(stem[6:]) for stem in stems if re.fullmatch('state-[0-9]{9,}', stem))
+    found = (os.path.join(folder, f'state-{number:09d}') for number in sorted(set(numbers)))
+    return [path for path in found if os.path.isfile(path + '.index')]
+
+
+def prune(folder, kept):
+    """Remove what a run wrote in `folder` of checkpoints whose names are not among `kept`: older
+    ones, and what a kill left half done."""
+    for name in os.listdir(folder):
+        match = STATE.fullmatch(name)
+        if match and match[1] not in kept:
+            path = os.path.join(folder, name)
+            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+
+
+def plain(path):
+    """`path` as TensorFlow's file layer can be told it, which takes some characters for a pattern
+    and '://' for the end of a scheme: absolute, by a link to its folder where needed."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(_link(folder) if set(folder) & set('[]*?\\') else folder, name)
+
+
+@functools.cache
+def _link(folder):
+    place = tempfile.mkdtemp(prefix='run-')
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    link = os.path.join(place, 'folder')
+    os.symlink(folder, link)
+    return link

@@ -13,7 +13,8 @@ import tensorflow as tf
 import files
 from config import UserError
 
-EPISODE = re.compile(r'(\d{7})-(\d+)\.npz')
+EPISODE = re.compile(r'([0-9]{7,})-([0-9]+)\.npz')
+DAMAGED = '.damaged'
 
 
 class Episode:
@@ -91,8 +92,7 @@ class Replay:
         self.keys = None
         self.number = 0
         files.clean(self.folder, EPISODE)
-        for path in sorted(p for p in self.folder.iterdir() if EPISODE.fullmatch(p.name)):
-            self.number = int(EPISODE.fullmatch(path.name)[1]) + 1
+        for path in self._files():
             try:
                 self.episodes.append(Episode(path))
             except ValueError as error:
@@ -119,13 +119,30 @@ class Replay:
                 self._set_aside(episode.path, error)
                 self.episodes.remove(episode)
 
+    def _files(self):
+        """The paths of the episodes, oldest first; the number of the next is set."""
+        found = {}
+        for path in self.folder.iterdir():
+            match = EPISODE.fullmatch(path.name.removesuffix(DAMAGED))
+            if match and path.is_file():
+                number = int(match[1])
+                self.number = max(self.number, number + 1)
+                if path.suffix != DAMAGED:
+                    found.setdefault(number, []).append(path)
+        for paths in found.values():
+            if len(paths) > 1:
+                raise UserError(
+                    f'{" and ".join(sorted(map(str, paths)))} have one number; move the one that '
+                    'is not of this run to another folder')
+        return [found[number][0] for number in sorted(found)]
+
     def _check_keys(self, episode):
         self.keys = self.keys or episode.keys
         if episode.keys != self.keys:
             raise ValueError(f'{episode.path}: its arrays are not those of the other episodes')
 
     def _set_aside(self, path, error):
-        target = path.with_name(path.name + '.damaged')
+        target = path.with_name(path.name + DAMAGED)
         os.replace(path, target)
         self.report(f'warning: damaged episode set aside as {target} ({error})')
 

@@ -5,7 +5,6 @@ import io
 import itertools
 import pathlib
 import re
-import shutil
 
 import pandas as pd
 import tensorflow as tf
@@ -33,7 +32,7 @@ class Table:
             whole = content[:content.rfind(b'\n') + 1]
             if whole != content:
                 self._replace(whole)
-            header = whole.split(b'\n')[0].decode().strip()
+            header = whole.split(b'\n')[0].decode('utf-8-sig').strip()
             self.columns = header.split(',') if header else None
 
     def _replace(self, content):
@@ -47,7 +46,8 @@ class Table:
             self._replace((','.join(self.columns) + '\n').encode())
         elif set(row) - set(self.columns):
             self.columns += [key for key in row if key not in self.columns]
-            old = pd.read_csv(self.path, dtype=str, keep_default_na=False)
+            with open(self.path, encoding='utf-8-sig') as file:  # pandas takes names for addresses
+                old = pd.read_csv(file, dtype=str, keep_default_na=False)
             self._replace(old.reindex(columns=self.columns, fill_value='').to_csv(
                 index=False, lineterminator='\n').encode())
         text = io.StringIO()
@@ -68,7 +68,7 @@ class Logger:
         self.metrics = Table(self.folder / 'metrics.csv')
         if (self.folder / 'videos').exists():
             files.clean(self.folder / 'videos', VIDEO)
-        self.writer = tf.summary.create_file_writer(str(self.folder / 'tensorboard'))
+        self.writer = tf.summary.create_file_writer(files.plain(self.folder / 'tensorboard'))
 
     def episode(self, row):
         """A finished episode: step, updates, seconds, mode, return, length, missing_<sensor>."""
@@ -121,6 +121,10 @@ def gif(frames, rate):
 # --- Checkpoints and seeds ---------------------------------------------------------------
 
 
+# The entry of a checkpoint that says how its values hang together.
+GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
+
+
 class Checkpoints:
     """The last few states of a tf.Module. One that a kill left damaged is passed over."""
 
@@ -131,18 +135,14 @@ class Checkpoints:
 
     def paths(self):
         """The checkpoints, oldest first, as paths without an ending."""
-        found = self.folder.glob('state-*.index')
-        return sorted(path.with_suffix('') for path in found)
+        return [pathlib.Path(path) for path in files.states(self.folder)]
 
     def save(self, number):
         """Write the state under `number`, in place of one of the same number, and drop the oldest
         beyond `keep`."""
         # TensorFlow writes the values under temporary names, and the index last.
-        self.checkpoint.write(str(self.folder / f'state-{number:09d}'))
-        kept = {path.name for path in self.paths()[-self.keep:]}
-        for part in self.folder.glob('state-*'):
-            if part.name.split('.')[0] not in kept:  # older ones, and what a kill left half done
-                shutil.rmtree(part) if part.is_dir() else part.unlink()
+        self.checkpoint.write(files.plain(self.folder / f'state-{number:09d}'))
+        files.prune(self.folder, {path.name for path in self.paths()[-self.keep:]})
 
     def restore(self):
         """Restore the newest state that is whole; one that is damaged is named, and the one
@@ -164,12 +164,33 @@ class Checkpoints:
         return None
 
     def load(self, path):
-        """Restore the state at `path`, every value of it; UserError where that fails."""
+        """Restore the state at `path`, every value of it; UserError where it is damaged or another
+        model's."""
+        plain, status = files.plain(path), None
         try:
-            self.checkpoint.read(str(path)).assert_consumed()
+            kept = tf.train.load_checkpoint(plain).get_variable_to_shape_map()
+            # Before anything is read: TensorFlow restores the part that fits, and says the rest
+            # in lines of its own.
+            if self._shapes() != sorted(
+                    tuple(shape) for name, shape in kept.items() if name != GRAPH):
+                raise AssertionError
+            status = self.checkpoint.read(plain)
+            status.assert_consumed()
+        except AssertionError:
+            if status:
+                status.expect_partial()  # no lines of its own
+            raise UserError(
+                f'checkpoint {path} is of another model, with other values to restore; name one '
+                'of this method and these options') from None
         except Exception as error:  # TensorFlow has many types for what damage can do
             reason = str(error).split('\n')[0]
             raise UserError(f'damaged checkpoint {path} ({reason})') from None
+
+    def _shapes(self):
+        """The shapes of all values that a checkpoint holds, sorted."""
+        view = tf.train.TrackableView(self.checkpoint)
+        return sorted(
+            tuple(part.shape) for part in view.descendants() if isinstance(part, tf.Variable))
 
 
 def seed_everything(seed):

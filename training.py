@@ -1,6 +1,5 @@
 """A run: set-up, the loop of collecting, training, evaluating and saving, and its errors."""
 
-import fcntl
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ import tqdm
 import commandline
 import config as configuration
 import evaluation
+import files
 import inspection
 import pictures
 import replay
@@ -109,11 +109,15 @@ class Trainer:
         except OSError as error:
             raise UserError(f'cannot write in {self.folder} ({error.strerror})') from None
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            locked = files.lock(self.lock)
+        except BlockingIOError:
             raise UserError(
                 f'another process is training in {self.folder}; stop it, or choose another '
                 '--logdir') from None
+        if not locked:
+            self.say(
+                f'warning: the file system of {self.folder} gives no locks; see to it that no '
+                'other process trains there')
         path = str(self.folder / 'config.json')
         if os.path.exists(path):
             commandline.check_resume(self.config, self.experiment.method, path)

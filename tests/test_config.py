@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import re
@@ -18,7 +19,7 @@ import config
 import cvrl
 import dreamer
 import mummi
-from config import PRESETS, SENSORS, Config, UserError
+from config import LARGEST, PRESETS, SENSORS, Config, UserError
 
 ROOT = pathlib.Path(config.__file__).parent
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -122,7 +123,7 @@ def test_method_cannot_be_changed_and_knows_the_options():
 
 @pytest.mark.parametrize('words, name, value', [
     (['--steps', '2e6'], 'steps', 2000000),
-    (['--steps=12'], 'steps', 12),
+    (['--steps=5012'], 'steps', 5012),
     (['--eval_episodes', '0'], 'eval_episodes', 0),
     (['--batch', '1', '--batch', '7'], 'batch', 7),
     (['--discount', '1'], 'discount', 1.0),
@@ -170,20 +171,43 @@ def number(low, high, kind):
     return st.floats(low, high, allow_nan=False, allow_infinity=False)
 
 
+@pytest.fixture
+def endless(monkeypatch):
+    """A machine on which no settings are too large."""
+    monkeypatch.setattr(commandline, 'memory', lambda: math.inf)
+
+
+@pytest.fixture
+def judgeable(tmp_path):
+    """The words that judge a run, of which there are the files that commandline.py looks at."""
+    (tmp_path / 'state-000000007.index').touch()
+    commandline.save(Config(logdir=str(tmp_path), natural=False), 'mummi', str(
+        tmp_path / 'config.json'))
+    return ['--logdir', str(tmp_path), '--test']
+
+
 @st.composite
 def configs(draw):
     """Any configuration that is valid, with files that exist as videos."""
     sensors = st.lists(st.sampled_from(list(SENSORS)), min_size=1, unique=True)
     ratio = st.floats(0, 1)
     names = dict(
-        logdir=st.text(min_size=1), natural_train=st.just(__file__),
+        logdir=st.text(
+            st.characters(exclude_characters='/\0', exclude_categories=['Cs']), min_size=1,
+            max_size=60).filter(lambda text: '~' not in text and ':' not in text),
+        natural_train=st.just(__file__),
         natural_valid=st.sampled_from([__file__, config.__file__]),
         task=st.from_regex(r'dmc_[a-z0-9]+_[a-z_0-9]+', fullmatch=True),
         sensors=st.just('all') | sensors.map(','.join),
-        miss_ratio=ratio | st.dictionaries(st.sampled_from(list(SENSORS)), ratio, min_size=1),
+        miss_ratio=ratio, steps=st.integers(10 ** 6, LARGEST), prefill=st.integers(1, 10 ** 6),
+        checkpoint=st.just(''),
+        test_ratios=st.just(FIELDS['test_ratios'].default), test_episodes=st.just(10),
         length=st.integers(2, 50), time_limit=st.integers(980, 10000),
         action_repeat=st.integers(1, 20), test=st.just(False), inspect=st.just(False))
     values = {}
+    if not draw(st.booleans()):
+        names |= dict(sensors=st.just('all'), miss_ratio=st.dictionaries(
+            st.sampled_from(list(SENSORS)), ratio, min_size=1))
     for name, field in FIELDS.items():
         known = field.metadata
         if name in names:
@@ -210,8 +234,11 @@ def test_any_valid_configuration_can_be_typed(wanted):
         if isinstance(value, dict):
             return ','.join(f'{name}={ratio!r}' for name, ratio in value.items())
         return str(value)
-    words = [f'--{name}={word(value)}' for name, value in vars(wanted).items()]
-    assert typed(commandline.parse(mummi.METHOD, words)) == typed(wanted)
+    words = [f'--{name}={word(value)}' for name, value in vars(wanted).items()
+             if not name.startswith('test_')]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commandline, 'memory', lambda: math.inf)
+        assert typed(commandline.parse(mummi.METHOD, words)) == typed(wanted)
 
 
 # --- Mistakes ---
@@ -269,6 +296,167 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, 
         assert part in errors
 
 
+@pytest.mark.parametrize('words, parts', [
+    (['--miss_ratio', 'image=0.1,image=0.2'], ['--miss_ratio', 'each sensor once']),
+    (['--sensors', 'image', '--miss_ratio', 'touch=0.1'], ['names touch', '--sensors image']),
+    (['--preset', 'debug', '--steps', '100'], ['--prefill 200', '--steps 100']),
+    (['--test', '--inspect'], ['--test and --inspect']),
+    (['--dry_run', '--test'], ['--dry_run and --test']),
+    (['--dry_run', '--inspect'], ['--dry_run and --inspect']),
+    (['--test_ratios', '0'], ['--test_ratios is for --test']),
+    (['--test_ratios', '0', '--inspect'], ['--test_ratios is for --test']),
+    (['--test_episodes', '10'], ['--test_episodes is for --test']),
+    (['--checkpoint', 'x', '--dry_run'], ['--checkpoint is for --test and --inspect']),
+    (['--deter', '100000000'], ['GB of memory', 'for --deter 100000000, and']),
+    (['--hidden', '100000000'], ['GB of memory', '--hidden 100000000']),
+    (['--stoch', '100000000000'], ['GB of memory', '--stoch 100000000000']),
+    (['--units', '1000000'], ['GB of memory', '--units 1000000']),
+    (['--conv_depth', '100000'], ['GB of memory', '--conv_depth 100000']),
+    (['--expert_width', '1000000'], ['GB of memory', '--expert_width 1000000']),
+    (['--vector_units', '1000000'], ['GB of memory', '--vector_units 1000000']),
+    (['--decoder_units', '1000000'], ['GB of memory', '--decoder_units 1000000']),
+    (['--envs', '100000'], ['GB of memory', '--envs 100000']),
+    (['--batch', '1000000000'], ['GB of memory', 'for --batch 1000000000, and']),
+    (['--batch', '10000000', '--sensors', 'touch'], ['GB of memory', '--batch 10000000']),
+    (['--search_candidates', '1000000000'], ['GB of memory', '--search_candidates']),
+    (['--horizon', '1001'], ['--horizon', 'from 2 to 1000,', "'1001'"]),
+    (['--steps', '99999999999999999999'], ['--steps', 'from 1 to 1000000000000,']),
+    (['--steps', '9' * 5000], ['--steps', '9...']),
+    (['--clip', '1e300'], ['--clip', 'from 0 to 1000000000000,']),
+    (['--seed', '99999999999999999999'], ['--seed', 'from 0 to 4294967295,']),
+    (['--natural', '--natural_train', 'tests'], ['--natural_train tests is a folder']),
+    (['--natural', '--natural_train', __file__, '--natural_valid', 'tests'], [
+        '--natural_valid tests is a folder']),
+    (['--logdir', 'x' * 300], ['--logdir is too long']),
+    (['--logdir', 'x/' * 2500], ['--logdir is too long']),
+    (['--logdir', 'ab\udcff'], ['--logdir takes text in UTF-8', 'udcff']),
+    (['--task', 'dmc_\udcff_walk'], ['--task takes text in UTF-8']),
+    (['--steps', '5\n6'], ['--steps', '5\\n6']),
+    (['--wrong\nword'], ['unknown option --wrong\\nword'])])
+def test_mistake_is_told_from_the_command_line_alone(words, parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(commandline, 'memory', lambda: 24e9)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'tests').mkdir()
+    with pytest.raises(UserError) as error:
+        parse(*words)
+    said = str(error.value)
+    assert '\n' not in said and len(said) < 400, said
+    for part in parts:
+        assert part in said
+    assert os.listdir(tmp_path) == ['tests']
+
+
+def test_the_largest_published_settings_fit_a_small_machine(monkeypatch):
+    monkeypatch.setattr(commandline, 'memory', lambda: 4e9)
+    parse('--envs', '8', '--search_candidates', '1000')
+
+
+ODD = st.sampled_from([
+    '', ' ', '0', '-1', '1e400', '9' * 30, '9' * 5000, 'nan', '-inf', '0x10', '1_0', '\u0663',
+    '\u00b2', 'True', 'a=1', '=', ',', 'image', 'image=', '--', '-', '--test', '~', '~/x',
+    '~nobody', 'dmc_a_b', '\0', '\n', '\udcff', '[', '*', '{}', '%s', '%(prog)s', 'gs://x',
+    'file://', '..', '/', '/dev/null', 'x' * 300, 'x/' * 3000]) | st.text(max_size=8) | st.integers().map(str) | st.floats().map(str)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.one_of(
+    ODD, st.sampled_from(list(FIELDS)).map('--{}'.format),
+    st.sampled_from(list(FIELDS)).map('--no-{}'.format),
+    st.tuples(st.sampled_from(list(FIELDS)), ODD).map(lambda pair: f'--{pair[0]}={pair[1]}')),
+    max_size=6), st.booleans())
+def test_any_command_line_is_a_configuration_or_a_mistake_in_one_line(words, with_folder):
+    words = ['--logdir', 'unused', '--no-natural', *words] if with_folder else words
+    try:
+        found = commandline.parse(mummi.METHOD, words)
+    except UserError as error:
+        assert str(error).isprintable() and len(str(error)) < 7000
+    else:
+        assert isinstance(found, Config)
+
+
+def test_paths_begin_at_the_users_folder_and_are_no_addresses(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in 'train', 'valid':
+        (tmp_path / name).touch()
+    found = commandline.parse(mummi.METHOD, [
+        '--logdir=~/x', '--natural_train', '~/train', '--natural_valid=~/valid'])
+    assert (found.logdir, found.natural_train, found.natural_valid) == tuple(
+        str(tmp_path / name) for name in ('x', 'train', 'valid'))
+    for text, wanted in {
+            './~/x': './~/x', 'file:x': f'{tmp_path}/file:x', 'gs://x/y': f'{tmp_path}/gs:/x/y',
+            '~nobody-at-all/x': f'{tmp_path}/~nobody-at-all/x', 'a/b': 'a/b', '-x': '-x'}.items():
+        assert parse(f'--logdir={text}').logdir == wanted
+    commandline.save(Config(logdir='here', natural=False), 'mummi', str(tmp_path / 'config.json'))
+    (tmp_path / 'state-000000007.index').touch()
+    assert parse('--logdir=~', '--test', '--checkpoint=~/state-000000007').checkpoint == str(
+        tmp_path / 'state-000000007')
+
+
+# --- The folder of a run ---
+
+
+@pytest.mark.parametrize('name', ['episodes', 'videos', 'tensorboard'])
+def test_file_where_a_run_needs_a_folder_is_named(name, tmp_path):
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=f'{name} is a file, .* a folder there'):
+        parse('--logdir', str(tmp_path))
+
+
+@pytest.mark.parametrize('name', ['lock', 'config.json', 'episodes.csv', 'metrics.csv'])
+def test_folder_where_a_run_needs_a_file_is_named(name, tmp_path):
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f'{name} is a folder, .* a file there'):
+        parse('--logdir', str(tmp_path))
+
+
+@pytest.mark.parametrize('purpose, name, make', [
+    ('--test', 'results.csv', pathlib.Path.mkdir), ('--inspect', 'inspect', pathlib.Path.touch)])
+def test_what_stands_where_judging_writes_is_named_before_it_plays(
+        purpose, name, make, judgeable, tmp_path):
+    parse(*judgeable[:2], purpose)
+    make(tmp_path / name)
+    with pytest.raises(UserError, match=f'{name} is a .* move it away'):
+        parse(*judgeable[:2], purpose)
+
+
+def test_folder_in_which_nothing_can_be_written_is_named(judgeable, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, 'access', lambda path, mode: path != str(tmp_path))
+    with pytest.raises(UserError, match='cannot write in'):
+        parse('--logdir', str(tmp_path / 'new'))
+    with pytest.raises(UserError, match='cannot write in'):  # it only draws
+        parse(*judgeable[:2], '--inspect')
+    parse('--logdir', str(tmp_path / 'new'), '--dry_run')
+    parse(*judgeable)  # it prints as well
+
+
+def test_run_without_a_checkpoint_of_its_own_is_not_judged(judgeable, tmp_path):
+    parse(*judgeable)
+    os.rename(tmp_path / 'state-000000007.index', tmp_path / 'state-000000007 (copy).index')
+    (tmp_path / 'state-best.index').touch()
+    with pytest.raises(UserError, match='no checkpoint in .* train first'):
+        parse(*judgeable)
+    for ending in '', '.index':
+        parse(*judgeable, '--checkpoint', str(tmp_path / f'state-best{ending}'))
+    with pytest.raises(UserError, match='no checkpoint .*state-7; type one as'):
+        parse(*judgeable, '--checkpoint', str(tmp_path / 'state-7'))
+
+
+@pytest.mark.parametrize('method, changes, part', [
+    ('cvrl', {}, r'a run of cvrl\.py, not of mummi\.py; choose another --checkpoint'),
+    ('mummi', {'deter': 7}, r'deter \(7 in the run, 200 now\)')])
+def test_checkpoint_of_another_run_is_told_by_its_configuration(
+        method, changes, part, judgeable, tmp_path):
+    other = tmp_path / 'other'
+    other.mkdir()
+    (other / 'state-000000009.index').touch()
+    commandline.save(Config(**changes), method, str(other / 'config.json'))
+    with pytest.raises(UserError, match=part):
+        parse(*judgeable, '--checkpoint', str(other / 'state-000000009'))
+    commandline.save(Config(), 'mummi', str(other / 'config.json'))
+    parse(*judgeable, '--checkpoint', str(other / 'state-000000009'))
+
+
 def test_a_run_needs_a_folder_and_a_dry_run_none(script):
     code, out, errors = script('cvrl', '--no-natural')
     assert (code, out, errors.count('\n')) == (2, '', 1) and '--logdir ./' in errors
@@ -289,18 +477,20 @@ def test_option_of_another_method_is_unknown(method, name, script):
 
 @pytest.mark.parametrize('name', [
     name for name, field in FIELDS.items() if field.type is not str and field.type is not bool])
-def test_number_is_accepted_to_the_ends_of_its_range_and_no_further(name):
+def test_number_is_accepted_to_the_ends_of_its_range_and_no_further(name, endless, judgeable):
+    purpose = judgeable if name == 'test_episodes' else []
     field = FIELDS[name]
     low, high = field.metadata['low'], field.metadata['high']
     step = 1 if field.type is int else 1e-6
-    assert low is not None
-    for end, beyond in (low, low - step), (high, (high or 0) + step):
-        if end is not None:
-            # A long sequence needs a long episode, whose limit is tried on its own.
-            context = ['--length=2', '--time_limit=1000', '--action_repeat=1']
-            assert getattr(parse(*context, f'--{name}={end!r}'), name) == end
-            with pytest.raises(UserError, match=f'--{name} takes'):
-                parse(*context, f'--{name}={beyond!r}')
+    for end, beyond in (low, low - step), (high, high + max(step, high * 1e-6 * (step < 1))):
+        # A long sequence needs a long episode, whose limit is tried on its own, and so on.
+        context = purpose or ['--length=2', '--time_limit=1000', '--action_repeat=1']
+        context += ['--prefill=1'] if name == 'steps' else [f'--steps={LARGEST}']
+        if name == 'length':
+            context += [f'--time_limit={LARGEST}']
+        assert getattr(parse(*context, f'--{name}={end!r}'), name) == end
+        with pytest.raises(UserError, match=f'--{name} takes'):
+            parse(*context, f'--{name}={beyond!r}')
 
 
 def test_seed_that_the_environments_refuse_is_refused():
@@ -317,7 +507,9 @@ def test_longest_sequence_is_the_entries_of_an_episode():
 
 
 def test_ratio_is_tested_once():
-    assert commandline.test_ratios(parse('--test_ratios', '0,0.1,0')) == [0, 0.1]
+    def ratios(text):
+        return commandline.test_ratios(Config(test_ratios=text))
+    assert ratios('0,0.1,0,0.10,1e-1') == [0, 0.1]
 
 
 def test_videos_are_found_in_the_working_folder_first_and_then_beside_the_scripts(
@@ -457,7 +649,7 @@ def test_a_run_that_cannot_be_resumed_is_refused_before_tensorflow_is_imported(s
     for method, more in ('dreamer', []), ('mummi', ['--deter', '7']):
         code, out, errors = script(method, *words, *more)
         assert (code, out, errors.count('\n')) == (2, '', 1) and before.logdir in errors
-    assert script('mummi', *words, '--steps', '7')[2] == 'imported tensorflow\n'
+    assert script('mummi', *words, '--steps', '7000')[2] == 'imported tensorflow\n'
     assert pathlib.Path(path).read_bytes() == content
     assert os.listdir(before.logdir) == ['config.json']
 
