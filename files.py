@@ -13,7 +13,8 @@ import tempfile
 PARTIAL = '.partial'
 
 # All that TensorFlow writes of a checkpoint: its index, its values, and where it prepares them.
-STATE = re.compile(r'(state-[0-9]{9,})(\.index|\.data-[0-9]{5}-of-[0-9]{5}|_temp)')
+STATE = re.compile(
+    r'(state-([0-9]{9}|[1-9][0-9]{9,}))(\.index|\.data-[0-9]{5}-of-[0-9]{5}|_temp)')
 
 
 @contextlib.contextmanager
@@ -88,10 +89,9 @@ def states(folder):
     """The checkpoints in `folder` that a run wrote itself, oldest first, as paths without an
     ending; none where there is no folder."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    stems = (name.removesuffix('.index') for name in names if name.endswith('.index'))
-    numbers = (int(stem[6:]) for stem in stems if re.fullmatch('state-[0-9]{9,}', stem))
-    found = (os.path.join(folder, f'state-{number:09d}') for number in sorted(set(numbers)))
-    return [path for path in found if os.path.isfile(path + '.index')]
+    found = [match for match in map(STATE.fullmatch, names) if match and match[3] == '.index']
+    return [os.path.join(folder, match[1]) for match in sorted(
+        found, key=lambda match: int(match[2])) if os.path.isfile(os.path.join(folder, match[0]))]
 
 
 def prune(folder, kept):

@@ -1,5 +1,8 @@
 """Files that are written whole or not at all."""
 
+import errno
+import fcntl
+import multiprocessing
 import os
 import re
 import signal
@@ -63,3 +66,50 @@ def test_what_a_kill_leaves_is_cleaned_and_nothing_else(tmp_path):
     files.clean(tmp_path, re.compile(r'\d\.csv'))
     assert sorted(os.listdir(tmp_path)) == [
         '7.csv', '7.csv.partial.csv', '8.csv', 'notes.partial', 'x7.csv.partial']
+
+
+def test_lock_is_held_by_one_until_it_is_closed(tmp_path):
+    with open(tmp_path / 'lock', 'w') as first, open(tmp_path / 'lock', 'w') as second:
+        assert files.lock(first) is True
+        with pytest.raises(BlockingIOError):
+            files.lock(second)
+        first.close()
+        assert files.lock(second) is True
+
+
+@pytest.mark.parametrize('number', ['ENOLCK', 'EOPNOTSUPP', 'ENOSYS', 'EBADF', 'EINVAL'])
+def test_a_file_system_without_locks_is_not_another_process(number, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(getattr(errno, number), 'no locks')
+    monkeypatch.setattr(fcntl, 'flock', refuse)
+    with open(tmp_path / 'lock', 'w') as file:
+        assert files.lock(file) is False
+    with files.alone(tmp_path / 'file'):
+        pass
+
+
+def _count(path, times):
+    for _ in range(times):
+        with files.alone(path):
+            value = int(path.read_text())
+            with files.writing(path) as file:
+                file.write(str(value + 1).encode())
+
+
+def test_processes_that_are_alone_with_a_file_lose_nothing(tmp_path):
+    path = tmp_path / 'count'
+    path.write_text('0')
+    context = multiprocessing.get_context('fork')
+    others = [context.Process(target=_count, args=(path, 40)) for _ in range(4)]
+    for process in others:
+        process.start()
+    for process in others:
+        process.join(60)
+    assert path.read_text() == '160'
+
+
+def test_place_that_does_not_exist_is_writable_as_the_one_above_it(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    assert files.writable(tmp_path / 'a' / 'b') and not files.writable(tmp_path / 'file' / 'a')
+    monkeypatch.setattr(os, 'access', lambda path, mode: path != str(tmp_path))
+    assert not files.writable(tmp_path / 'a' / 'b') and not files.writable(tmp_path)

@@ -1,14 +1,19 @@
 """`--test` and `--inspect`: what they find, and that they leave the run as it was."""
 
+import concurrent.futures
 import dataclasses
+import errno
 import hashlib
+import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import acting
@@ -39,10 +44,12 @@ def contents(folder, left_out=()):
 def judged(tmp_path_factory):
     """(folder of a small run, its files before judging, tables and outputs of two tests, output of
     an inspection)."""
-    folder = tmp_path_factory.mktemp('judged') / 'run'
+    # A name that is none of a user's, but one that a file system takes.
+    folder = tmp_path_factory.mktemp('judged') / '-[a-z]*?%41\\ \n{ü}$x: \'' / 'run'
     result = script('--logdir', folder, '--preset', 'debug', '--steps', 300)
     assert result.returncode == 0, result.stderr[-2000:]
     before, tables, outputs = contents(folder), [], []
+    assert any(name.startswith('state-') for name in before)
     for _ in range(2):
         result = script(
             '--logdir', folder, '--test', '--test_episodes', 3, '--test_ratios', '0,0.1')
@@ -218,19 +225,112 @@ def test_printed_table_has_mean_spread_of_the_sample_and_fraction():
         ['all', 'at', '0.5', '51.0', '-', '0.50', '50%']]
 
 
+ROW = {'step': 1, 'condition': 'ratio', 'sensor': '', 'ratio': 0.0, 'episode': 0, 'seed': 7,
+       'options': '', 'return': 5.0, 'length': 10}
+
+
 def test_results_of_other_checkpoints_are_kept(tmp_path):
-    row = {'step': 1, 'condition': 'ratio', 'sensor': '', 'ratio': 0.0, 'episode': 0, 'seed': 7,
-           'options': '', 'return': 5.0, 'length': 10}
-    path = tmp_path / 'results.csv'
+    row, path = ROW, tmp_path / 'results.csv'
     for changed in ({}, {'step': 2}, {'return': 6.0}, {'options': 'natural=False'}):
-        evaluation.save(evaluation.read(path), pd.DataFrame([row | changed]), path)
+        evaluation.add(pd.DataFrame([row | changed]), path)
     table = pd.read_csv(path, keep_default_na=False)
     assert table[['step', 'return', 'options']].values.tolist() == [
         [2, 5, ''], [1, 6, ''], [1, 5, 'natural=False']]
     # As written before there was the column.
     table[:2].drop(columns='options').to_csv(path, index=False)
-    evaluation.save(evaluation.read(path), pd.DataFrame([row | {'return': 7.0}]), path)
+    evaluation.add(pd.DataFrame([row | {'return': 7.0}]), path)
     assert pd.read_csv(path)['return'].tolist() == [5, 7]
+
+
+@pytest.mark.parametrize('ratio', ['0.1', '0.3333333333333333', '1e-7', '0.12345649'])
+def test_testing_again_replaces_the_rows_of_a_ratio_whatever_its_digits(ratio, tmp_path):
+    path, row = tmp_path / 'results.csv', ROW | {'ratio': float(ratio), 'seed': 2 ** 32 - 1}
+    for value in 1.0, 2.0:
+        evaluation.add(pd.DataFrame([row | {'return': value}]), path)
+    assert pd.read_csv(path)['return'].tolist() == [2]
+
+
+@pytest.mark.parametrize('digits', ['0.10', '1e-1', '.1', '0.1000000', '1.0E-01', ' 0.1'])
+def test_rows_that_another_program_wrote_in_other_digits_are_replaced(digits, tmp_path):
+    path = tmp_path / 'results.csv'
+    path.write_bytes(b'\xef\xbb\xbf' + (
+        'step,condition,sensor,ratio,episode,seed,options,return,length\r\n'
+        f'1.0,ratio,,{digits},0,7,,9,10\r\n2,ratio,,{digits},0,7,,9,10\r\n').encode())
+    evaluation.add(pd.DataFrame([ROW | {'ratio': 0.1}]), path)
+    assert pd.read_csv(path)[['step', 'ratio', 'return']].values.tolist() == [
+        [2, 0.1, 9], [1, 0.1, 5]]
+
+
+def test_results_of_a_relative_folder_are_no_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = pathlib.Path('file:') / 'results.csv'
+    path.parent.mkdir()
+    for value in 1.0, 2.0:
+        evaluation.add(pd.DataFrame([ROW | {'return': value}]), path)
+    assert evaluation.read(path)['return'].tolist() == [2]
+
+
+def test_results_that_are_added_side_by_side_are_all_kept(tmp_path):
+    path = tmp_path / 'results.csv'
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(
+            lambda step: evaluation.add(pd.DataFrame([ROW | {'step': step}]), path), range(40)))
+    assert sorted(pd.read_csv(path)['step']) == list(range(40))
+    assert [path.name for path in tmp_path.iterdir()] == ['results.csv']
+
+
+@pytest.fixture
+def played(tmp_path, monkeypatch):
+    """A function that tests a stub of an agent of touch alone, at two ratios, as the run in
+    `tmp_path`; `during` is called at each decision."""
+    settings = config.Config(
+        logdir=str(tmp_path), test=True, test_episodes=1, test_ratios='0,0.5')
+    commandline.save(settings, 'mummi', str(tmp_path / 'config.json'))
+    description = types.SimpleNamespace(sensors=['touch'])
+
+    def play(during=lambda: None):
+        agent, environments = Agent(), Environments()
+        agent.random = tf.random.Generator.from_seed(0)
+        environments.close = lambda terminate: None
+        step = environments.step
+        environments.step = lambda action: (during(), step(action))[1]
+        monkeypatch.setattr(evaluation, 'restore', lambda *_: (
+            agent, 300, pathlib.Path('state-000000007')))
+        monkeypatch.setattr(evaluation.wrappers, 'vector', lambda *_: environments)
+        evaluation.test('mummi', None, settings, description)
+    return play
+
+
+def test_rows_that_another_test_adds_meanwhile_are_kept(played, tmp_path):
+    path = tmp_path / 'results.csv'
+    played(lambda: evaluation.add(pd.DataFrame([ROW]), path))
+    assert pd.read_csv(path)['step'].tolist() == [1, 300, 300]
+
+
+def test_run_that_cannot_be_written_is_judged_and_says_so_first(
+        played, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    said = []
+    played(lambda: said.append(capsys.readouterr().out))
+    out = capsys.readouterr().out
+    assert said[0] == (
+        f'warning: cannot write in {tmp_path}: results are printed and not kept\n')
+    assert 'all at 0.5' in out and 'not kept' in out
+    assert [path.name for path in tmp_path.iterdir()] == ['config.json']
+
+
+def test_disk_that_is_full_is_one_line_after_the_table(played, tmp_path, monkeypatch, capsys):
+    path = tmp_path / 'results.csv'
+    evaluation.add(pd.DataFrame([ROW]), path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(config.UserError, match='cannot write .*results.csv .No space left'):
+        played()
+    assert 'all at 0.5' in capsys.readouterr().out and path.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['config.json', 'results.csv']
 
 
 def test_settings_that_are_not_the_runs_own_are_told(tmp_path):

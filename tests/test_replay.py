@@ -216,6 +216,39 @@ def test_damaged_episode_is_set_aside_and_named_and_the_others_go_on(damage, tmp
     assert reopened(tmp_path)[1] == []
 
 
+def test_number_of_an_episode_that_was_set_aside_is_not_given_again(tmp_path):
+    fill(tmp_path, [5, 6])
+    (tmp_path / '0000001-6.npz').write_bytes(b'damaged')
+    for _ in range(2):
+        replay, _ = reopened(tmp_path)
+        assert (replay.number, len(replay.episodes)) == (2, 1)
+
+
+def test_what_a_user_keeps_beside_the_episodes_is_neither_read_nor_changed(tmp_path):
+    fill(tmp_path, [5, 6])
+    content = (tmp_path / '0000001-6.npz').read_bytes()
+    mine = ['0000001-6 (copy).npz', 'other-0000002-6.npz', '0000002-6.npz.bak', '2-6.npz',
+            '000002-6.npz', '0000002-6.npy', '\u0660000002-6.npz', 'notes.partial', 'x.damaged']
+    for name in mine:
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / '0000002-6.npz').write_bytes(content)
+    (tmp_path / '0000002-7.npz').mkdir()
+    before = names(tmp_path)
+    replay, said = reopened(tmp_path)
+    assert (replay.steps, replay.number, said) == (2 * (4 + 5), 2, [])
+    assert names(tmp_path) == before
+    assert all((tmp_path / name).read_bytes() == content for name in mine)
+
+
+def test_two_episodes_of_one_number_are_named_and_left(tmp_path):
+    fill(tmp_path, [5, 6])
+    (tmp_path / '0000001-9.npz').write_bytes((tmp_path / '0000001-6.npz').read_bytes())
+    with pytest.raises(UserError, match=r'0000001-6.npz and .*0000001-9.npz have one number'):
+        reopened(tmp_path)
+    assert names(tmp_path) == ['0000000-5.npz', '0000001-6.npz', '0000001-9.npz']
+
+
 @pytest.mark.parametrize('mask', [255, 1])
 def test_any_flipped_byte_is_found_or_changes_nothing(mask, tmp_path):
     replay = Replay(tmp_path, 2)

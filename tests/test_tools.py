@@ -1,6 +1,7 @@
 """Logs, checkpoints and pictures: what is kept, what survives damage, what is drawn."""
 
 import dataclasses
+import gc
 import io
 import os
 import pathlib
@@ -278,11 +279,34 @@ def test_only_damaged_checkpoints_are_an_error(damage, saved):
 
 @pytest.mark.parametrize('before, now', [
     ({}, {'width': 4}), ({'width': 4}, {}), ({}, {'more': True}), ({'more': True}, {})])
-def test_checkpoint_of_another_architecture_is_an_error(before, now, tmp_path):
+def test_checkpoint_of_another_architecture_is_an_error_and_changes_nothing(
+        before, now, tmp_path, capfd, caplog):
     tools.Checkpoints(tmp_path, Part(**before)).save(1)
-    with pytest.raises(UserError):
-        restored(tmp_path, Part(**now))
+    part = Part(**now)
+    part.train()
+    values = part.values()
+    with pytest.raises(UserError, match='state-000000001 is of another model'):
+        tools.Checkpoints(tmp_path, part).load(tmp_path / 'state-000000001')
+    with pytest.raises(UserError, match='no checkpoint'):
+        restored(tmp_path, part)
+    assert all(equal(part.values(), values))
+    gc.collect()  # TensorFlow speaks when the rest of a checkpoint is thrown away
+    assert capfd.readouterr() == ('', '') and not caplog.records
     assert restored(tmp_path, Part(**before))[1]
+
+
+def test_checkpoint_of_other_names_is_of_another_model(tmp_path, capfd, caplog):
+    class Other(Part):
+        def __init__(self):
+            super().__init__()
+            self.other = self.updates
+            del self.updates
+
+    tools.Checkpoints(tmp_path, Part()).save(1)
+    with pytest.raises(UserError, match='state-000000001 is of another model'):
+        tools.Checkpoints(tmp_path, Other()).load(tmp_path / 'state-000000001')
+    gc.collect()
+    assert capfd.readouterr() == ('', '') and not caplog.records
 
 
 def test_checkpoint_without_its_index_which_is_written_last_is_no_checkpoint(saved):
@@ -293,6 +317,86 @@ def test_checkpoint_without_its_index_which_is_written_last_is_no_checkpoint(sav
     assert restored(folder)[1:] == (folder / 'state-000000004', [])
     tools.Checkpoints(folder, part).save(5)
     assert restored(folder)[1:] == (folder / 'state-000000005', [])
+
+
+def test_what_a_user_keeps_beside_the_checkpoints_is_neither_read_nor_removed(saved):
+    folder, history = saved
+    content = {ending: (folder / f'state-000000003.{ending}').read_bytes()
+               for ending in ('index', 'data-00000-of-00001')}
+    mine = [f'{stem}.{ending}' for ending in content for stem in (
+        'state-000000009 (copy)', 'state-best', 'state-000000009-best', 'my-state-000000009',
+        'state-9', 'state-0000000009', 'state-\u0660\u0660\u0660000009')]
+    mine += [f'state-000000001.{ending}.bak' for ending in content]
+    mine += ['state-000000001.txt', 'state-000000001', 'state-notes', 'state-000000001.index.csv']
+    for name in mine:
+        (folder / name).write_bytes(content['index' if 'index' in name else 'data-00000-of-00001'])
+    (folder / 'state-000000001.old').mkdir()
+    part, path, said = restored(folder)
+    assert (path, said) == (folder / 'state-000000004', [])
+    tools.Checkpoints(folder, part, keep=1).save(5)
+    assert names(folder) == sorted([
+        *mine, 'state-000000001.old', *(f'state-000000005.{ending}' for ending in content)])
+    copy = Part()
+    tools.Checkpoints(folder, copy).load(folder / 'state-best')
+    assert all(equal(copy.values(), history[3]))
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_removed_by_the_next(saved):
+    folder, _ = saved
+    (folder / 'state-000000009_temp').mkdir()
+    (folder / 'state-000000009_temp' / 'part-00000-of-00001.index').touch()
+    (folder / 'state-000000009.data-00000-of-00001').touch()
+    tools.Checkpoints(folder, Part(), keep=2).save(5)
+    assert {name.split('.')[0] for name in names(folder)} == {'state-000000004', 'state-000000005'}
+
+
+def test_checkpoints_are_ordered_by_their_numbers(tmp_path):
+    checkpoints = tools.Checkpoints(tmp_path, Part(), keep=2)
+    for number in 999999998, 999999999, 1000000000:
+        checkpoints.save(number)
+    assert [path.name for path in checkpoints.paths()] == ['state-999999999', 'state-1000000000']
+
+
+@pytest.mark.parametrize('name', [
+    'a[b]', 'a[b', '[!a]', 'a*', 'a?', '100%', '%41', 'b\\c', '\\[', 'two words ', 'line\nend',
+    '-dash', '\u00fc\u65e5', 'file:', 'gs:', '~', '$HOME', '{a,b}', '#', "'"])
+def test_folder_may_have_any_name(name, tmp_path, frames):
+    folder = tmp_path / name / 'run'
+    folder.mkdir(parents=True)
+    (tmp_path / 'ab').mkdir()
+    part = Part()
+    tools.Checkpoints(folder, part, keep=1).save(3)
+    part.train()
+    tools.Checkpoints(folder, part, keep=1).save(4)
+    found, path, said = restored(folder)
+    assert (path, said) == (folder / 'state-000000004', [])
+    assert all(equal(found.values(), part.values()))
+    logger = tools.Logger(folder)
+    logger.update({'step': 1, 'loss': 2.0})
+    logger.update({'step': 2, 'more': 3.0})
+    logger.video('eval', 7, frames)
+    assert names(folder) == [
+        'metrics.csv', 'state-000000004.data-00000-of-00001', 'state-000000004.index',
+        'tensorboard', 'videos']
+    assert len(names(folder / 'tensorboard')) == 1
+    assert names(tmp_path) == sorted({name, 'ab'})
+
+
+def test_a_table_of_a_relative_folder_is_no_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path('file:').mkdir()
+    table = tools.Table('file:/log.csv')
+    table.append({'step': 1})
+    table.append({'step': 2, 'more': 3})
+    assert pathlib.Path('file:/log.csv').read_text() == 'step,more\n1,\n2,3\n'
+
+
+def test_a_table_that_another_program_marked_by_its_byte_order_goes_on(tmp_path):
+    path = tmp_path / 'log.csv'
+    path.write_bytes(b'\xef\xbb\xbfstep,value\r\n1,2\r\n')
+    tools.Table(path).append({'step': 2, 'value': 3})
+    tools.Table(path).append({'step': 3, 'more': 4})
+    assert pd.read_csv(path, encoding='utf-8-sig').columns.tolist() == ['step', 'value', 'more']
 
 
 # --- The agent ---------------------------------------------------------------------------
