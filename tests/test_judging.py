@@ -280,24 +280,22 @@ def test_results_that_are_added_side_by_side_are_all_kept(tmp_path):
 
 
 @pytest.fixture
-def played(tmp_path, monkeypatch):
+def played(tmp_path):
     """A function that tests a stub of an agent of touch alone, at two ratios, as the run in
     `tmp_path`; `during` is called at each decision."""
     settings = config.Config(
         logdir=str(tmp_path), test=True, test_episodes=1, test_ratios='0,0.5')
     commandline.save(settings, 'mummi', str(tmp_path / 'config.json'))
-    description = types.SimpleNamespace(sensors=['touch'])
-
     def play(during=lambda: None):
         agent, environments = Agent(), Environments()
-        agent.random = tf.random.Generator.from_seed(0)
+        agent.judging = tf.random.Generator.from_seed(0)
         environments.close = lambda terminate: None
         step = environments.step
         environments.step = lambda action: (during(), step(action))[1]
-        monkeypatch.setattr(evaluation, 'restore', lambda *_: (
-            agent, 300, pathlib.Path('state-000000007')))
-        monkeypatch.setattr(evaluation.wrappers, 'vector', lambda *_: environments)
-        evaluation.test('mummi', None, settings, description)
+        evaluation.test(types.SimpleNamespace(
+            config=settings, folder=tmp_path, sensors=['touch'], title='a stub',
+            restored=lambda: (agent, 300, pathlib.Path('state-000000007')),
+            environments=lambda *_: environments))
     return play
 
 

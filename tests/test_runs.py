@@ -3,6 +3,7 @@
 Scripts run in processes of their own: beside the TensorFlow of this one, OpenGL crashes.
 """
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -539,6 +540,29 @@ def test_dry_run_prints_the_published_sizes_and_writes_nothing(tmp_path):
 def test_lock_of_a_finished_run_is_free(trained):
     with open(trained['mummi'][0] / 'lock') as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize('number, refused', [
+    (errno.EWOULDBLOCK, True), (errno.EACCES, True), (errno.ENOLCK, False),
+    (errno.EOPNOTSUPP, False), (errno.ENOSYS, False)])
+def test_a_file_system_without_locks_is_told_from_another_process(
+        number, refused, tmp_path, monkeypatch):
+    def no_lock(*_):
+        raise OSError(number, os.strerror(number))
+    monkeypatch.setattr(fcntl, 'flock', no_lock)
+    said, settings = [], config.Config(logdir=str(tmp_path))
+    run = types.SimpleNamespace(
+        folder=tmp_path, config=settings, experiment=types.SimpleNamespace(method='mummi'),
+        say=said.append)
+    if refused:
+        with pytest.raises(config.UserError, match='another process is training'):
+            training.Trainer._prepare_folder(run)
+        assert not (tmp_path / 'config.json').exists()
+    else:
+        training.Trainer._prepare_folder(run)
+        assert (tmp_path / 'config.json').exists()
+    run.lock.close()
+    assert len(said) == (not refused) and all('gives no locks' in line for line in said)
 
 
 @pytest.mark.parametrize('broken', ['model_loss', 'actor_loss', 'value_gradient'])
