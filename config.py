@@ -146,14 +146,16 @@ class Config:
         'from their files, a sequence at a time.', low=0)
 
     option = section('Schedule')
-    prefill: int = option(5000, 'Steps of uniformly random actions at the start.', low=1)
-    pretrain: int = option(100, 'Updates after the prefill.', low=0)
-    train_every: int = option(1000, 'Steps between training phases.', low=1)
-    train_updates: int = option(100, 'Updates of a training phase.', low=1)
+    prefill: int = option(
+        5000, 'Steps of uniformly random actions at the start. Once training has begun, a change '
+        'does nothing.', low=1)
+    pretrain: int = option(100, 'Updates after the prefill; likewise.', low=0)
+    train_every: int = option(
+        1000, 'Steps between training phases. A change on resuming counts from there on.', low=1)
+    train_updates: int = option(100, 'Updates of a training phase; likewise.', low=1)
     eval_every: int = option(10000, 'Steps between evaluations.', low=1)
     eval_episodes: int = option(
-        1, 'Episodes of an evaluation; 0: never evaluate.', low=0,
-        high=10 ** 6)
+        1, 'Episodes of an evaluation; 0: never evaluate.', low=0, high=10 ** 6)
     log_every: int = option(100, 'Updates between rows of metrics.csv.', low=1)
     keep_checkpoints: int = option(3, 'Checkpoints kept.', low=1)
 
