@@ -283,6 +283,18 @@ def resolve(path):
     return beside if os.path.exists(beside) and not os.path.exists(path) else path
 
 
+def test_ratios(config):
+    """The drop-out chances of `config.test_ratios`, as numbers."""
+    try:
+        numbers = [float(text) for text in config.test_ratios.split(',')]
+    except ValueError:
+        numbers = [-1]
+    if not all(0 <= number <= 1 for number in numbers):
+        raise UserError(
+            f'--test_ratios takes numbers from 0 to 1 as 0,0.05,0.1, not {config.test_ratios!r}')
+    return list(dict.fromkeys(numbers))
+
+
 def ratios(miss_ratio, sensors):
     """The drop-out chance of each of `sensors`, from one number or a dict."""
     if isinstance(miss_ratio, dict):

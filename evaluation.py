@@ -53,7 +53,7 @@ def test(experiment):
     environments = experiment.environments('valid', count, config.seed)
     # Seeds of their own: far from those of training and of the evaluations in it.
     seeds = np.random.SeedSequence([config.seed, *b'test']).generate_state(config.test_episodes)
-    tests = conditions(commandline.test_ratios(config), sensors)
+    tests = conditions(configuration.test_ratios(config), sensors)
     rows = []
     try:
         driver = Driver(environments, config.action_repeat)

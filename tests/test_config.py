@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import checks
 import commandline
 import config
 import cvrl
@@ -174,7 +175,7 @@ def number(low, high, kind):
 @pytest.fixture
 def endless(monkeypatch):
     """A machine on which no settings are too large."""
-    monkeypatch.setattr(commandline, 'memory', lambda: math.inf)
+    monkeypatch.setattr(checks, 'available', lambda: math.inf)
 
 
 @pytest.fixture
@@ -237,7 +238,7 @@ def test_any_valid_configuration_can_be_typed(wanted):
     words = [f'--{name}={word(value)}' for name, value in vars(wanted).items()
              if not name.startswith('test_')]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commandline, 'memory', lambda: math.inf)
+        patch.setattr(checks, 'available', lambda: math.inf)
         assert typed(commandline.parse(mummi.METHOD, words)) == typed(wanted)
 
 
@@ -334,7 +335,7 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, 
     (['--steps', '5\n6'], ['--steps', '5\\n6']),
     (['--wrong\nword'], ['unknown option --wrong\\nword'])])
 def test_mistake_is_told_from_the_command_line_alone(words, parts, tmp_path, monkeypatch):
-    monkeypatch.setattr(commandline, 'memory', lambda: 24e9)
+    monkeypatch.setattr(checks, 'available', lambda: 24e9)
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'tests').mkdir()
     with pytest.raises(UserError) as error:
@@ -347,7 +348,7 @@ def test_mistake_is_told_from_the_command_line_alone(words, parts, tmp_path, mon
 
 
 def test_the_largest_published_settings_fit_a_small_machine(monkeypatch):
-    monkeypatch.setattr(commandline, 'memory', lambda: 4e9)
+    monkeypatch.setattr(checks, 'available', lambda: 4e9)
     parse('--envs', '8', '--search_candidates', '1000')
 
 
@@ -509,7 +510,7 @@ def test_longest_sequence_is_the_entries_of_an_episode():
 
 def test_ratio_is_tested_once():
     def ratios(text):
-        return commandline.test_ratios(Config(test_ratios=text))
+        return config.test_ratios(Config(test_ratios=text))
     assert ratios('0,0.1,0,0.10,1e-1') == [0, 0.1]
 
 

@@ -1,0 +1,157 @@
+"""What is wrong with a configuration before anything slow begins: every mistake is a `UserError`
+that says what to type instead. Nothing is written."""
+
+import errno
+import math
+import os
+
+import config as configuration
+import files
+from config import SENSORS, Config, UserError, resolve
+
+# Bytes that an environment needs at the least, with its process.
+ENVIRONMENT = 5e7
+
+# Characters of a long name that a message shows.
+LONG = 60
+
+# What a run makes in its folder.
+FOLDERS = ('episodes', 'videos', 'tensorboard')
+FILES = ('config.json', 'lock', 'episodes.csv', 'metrics.csv')
+
+
+def purpose(config, chosen):
+    """Raise `UserError` where a command line asks for two things at once, or has options (those
+    named in `chosen`) that are for another thing than it asks for."""
+    asked = [name for name in ('dry_run', 'test', 'inspect') if getattr(config, name)]
+    if len(asked) > 1:
+        raise UserError(f'--{" and --".join(asked)} are different things; type one of them')
+    judging = ('test', 'inspect')
+    for name, uses in ('checkpoint', judging), ('test_ratios', judging[:1]), (
+            'test_episodes', judging[:1]):
+        if name in chosen and chosen[name] != '' and not set(uses) & set(asked):
+            raise UserError(
+                f'--{name} is for --{" and --".join(uses)}' + '; a run resumes from its last '
+                'checkpoint' * (name == 'checkpoint' and not asked))
+
+
+def check(config):
+    """Raise `UserError` for values that are wrong together, names that are unknown, a folder that
+    cannot be used and sizes that no memory holds."""
+    judging = config.test or config.inspect
+    parts = config.task.split('_', 2)
+    if len(parts) != 3 or parts[0] != 'dmc' or not all(parts):
+        raise UserError(
+            f'--task {config.task!r} is not dmc_<domain>_<task>; type for example '
+            '--task dmc_walker_walk')
+    names = config.sensors.split(',')
+    if config.sensors != 'all' and (set(names) - set(SENSORS) or len(set(names)) != len(names)):
+        raise UserError(
+            f'--sensors takes all, or some of {",".join(SENSORS)}, not {config.sensors!r}')
+    for option in ('miss_ratio', 'withhold'):
+        value = getattr(config, option)
+        others = [name for name in value if name not in names] if isinstance(value, dict) else []
+        if others and config.sensors != 'all' and not judging:
+            raise UserError(
+                f'--{option} names {others[0]}, which is not among --sensors {config.sensors}')
+    folder(config)
+    for name in ('natural_train', 'natural_valid'):
+        path = resolve(getattr(config, name))
+        if config.natural and (os.path.isdir(path) or not os.path.exists(path)):
+            what = 'is a folder' if os.path.isdir(path) else 'does not exist'
+            raise UserError(
+                f'--{name} {getattr(config, name)} {what}; make a file with python natural.py, '
+                'or type --no-natural')
+    configuration.test_ratios(config)
+    entries = math.ceil(config.time_limit / config.action_repeat) + 1
+    if config.length > entries:
+        raise UserError(
+            f'--length {config.length} is more than the {entries} entries of an episode '
+            '(one for each action_repeat of the time_limit, and one of the reset); type a smaller '
+            '--length')
+    if not judging and config.prefill > config.steps:
+        raise UserError(
+            f'--prefill {config.prefill} is more than --steps {config.steps}, which include it; '
+            'type a smaller --prefill, or more --steps')
+    memory(config)
+
+
+def folder(config):
+    """Raise `UserError` where the folder of the run cannot be used as `config` asks."""
+    judging = config.test or config.inspect
+    if not config.logdir:
+        if config.dry_run:
+            return
+        raise UserError('no folder for the run; type for example --logdir ./logdir/my_run')
+    try:  # with room for the names in it
+        os.lstat(os.path.join(config.logdir, 'x' * 200))
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f'--logdir is too long: {config.logdir[:LONG]}...') from None
+    above = os.path.abspath(config.logdir)
+    while not os.path.lexists(above):
+        above, name = os.path.split(above)
+        try:
+            os.lstat(os.path.join(above, name))
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise UserError(f'--logdir is too long: {config.logdir[:LONG]}...') from None
+    if not os.path.isdir(above):
+        raise UserError(f'--logdir {config.logdir}: {above} is a file; name a folder')
+    folders, made = ('inspect',) * config.inspect, ('results.csv',) * config.test
+    if not judging:
+        folders, made = FOLDERS, FILES
+    for name in folders + made:
+        path = os.path.join(config.logdir, name)
+        if os.path.lexists(path) and os.path.isdir(path) != (name in folders):
+            raise UserError(
+                f'{path} is a {"file" if name in folders else "folder"}, and a run needs a '
+                f'{"folder" if name in folders else "file"} there; move it away')
+    writes = os.path.join(config.logdir, 'inspect') if config.inspect else config.logdir
+    if not config.dry_run and not config.test and not files.writable(writes):
+        raise UserError(f'cannot write in {writes}; choose another --logdir')
+
+
+def memory(config):
+    """Raise `UserError` where the settings need more memory than there is, by a bound far below
+    what they really need."""
+    pictures = config.sensors == 'all' or any(
+        SENSORS[name].kind == 'picture' for name in config.sensors.split(','))
+    judging = config.test or config.inspect
+    frames, width = config.batch * config.length * (not judging), config.deter + config.stoch
+    embedding = 32 * config.conv_depth
+    values = {  # of the weights
+        ('deter', 'hidden'): config.deter * (3 * (config.deter + config.hidden) + config.hidden),
+        ('stoch', 'hidden'): 3 * config.stoch * config.hidden,
+        ('conv_depth', 'hidden'): config.hidden * embedding,
+        ('conv_depth',): 600 * config.conv_depth ** 2 * pictures,
+        ('units',): config.units * (6 * config.units + 2 * width),
+        ('expert_width', 'conv_depth'): config.expert_width * (
+            2 * config.expert_width + embedding),
+        ('vector_units',): config.vector_units ** 2 * (config.sensors == 'all'),
+        ('decoder_units',): config.decoder_units ** 2 * (config.sensors == 'all')}
+    # A weight has a gradient and two moments. The first convolution gives 31 x 31 places, in 2
+    # bytes at the least; raw pictures are of 64 x 64 x 3 bytes.
+    needed = {names: 16 * count for names, count in values.items()} | {
+        ('batch', 'length'): frames * (12288 + 1922 * config.conv_depth if pictures else 100),
+        ('batch', 'length', 'horizon', 'deter', 'stoch', 'units'): (
+            2 * frames * config.horizon * (width + config.units)),
+        ('envs',): ENVIRONMENT * config.envs,
+        ('search_candidates', 'horizon', 'deter', 'stoch'): (
+            4 * config.search_candidates * config.horizon * width)}
+    total, there = sum(needed.values()), available()
+    if total > there:
+        most, usual = max(needed, key=needed.get), Config()
+        most = [name for name in most if getattr(config, name) > getattr(usual, name)] or most
+        raise UserError(
+            f'more than {total / 1e9:,.0f} GB of memory are needed, most for '
+            f'{" ".join(f"--{name} {getattr(config, name)}" for name in most)}, and this machine '
+            f'has {there / 1e9:,.0f}; type smaller numbers')
+
+
+def available():
+    """Bytes of memory of the machine; infinity where it does not say."""
+    try:
+        return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    except (AttributeError, OSError, ValueError):
+        return math.inf
