@@ -2,11 +2,10 @@
 
 import tensorflow as tf
 
-import networks
-import tools
 from learners import BehaviourLearner, PictureLearner, WorldLearner
 from models import ActorCritic, State, WorldModel, tfd
 from planning import Planner
+from precision import Precision, compute_type
 from soft_actor_critic import SoftActorCritic
 
 
@@ -24,7 +23,7 @@ class Agent(tf.Module):
     def __init__(self, config, representation, shapes, actions):
         super().__init__()
         self.config, self.shapes, self.actions = config, dict(shapes), actions
-        self.precision = networks.Precision(tools.compute_type(config.precision))
+        self.precision = Precision(compute_type(config.precision))
         self.compute = self.precision.compute
         self.random = tf.random.Generator.from_seed(config.seed)
         self.judging = tf.random.Generator.from_seed(config.seed)

@@ -176,7 +176,7 @@ class Representation(tf.Module):
     that the dynamics read, and what is asked of the features.
 
     config: `Config`. shapes: sensor -> shape of its raw observation. features: F.
-    precision: `networks.Precision`. `self.width` is the width of the joint embedding.
+    precision: `precision.Precision`. `self.width` is the width of the joint embedding.
     """
 
     # Whether `reconstruct` predicts the sensors as part of the method. Where it does not, the

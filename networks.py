@@ -4,7 +4,6 @@ Every layer knows its input width, so variables exist as soon as an object does.
 float32; products run in the layer's compute type, and what leaves a head is float32 again.
 """
 
-import contextlib
 import itertools
 import math
 
@@ -26,47 +25,6 @@ def glorot(*shape):
 def zeros(*shape):
     """A float32 variable of zeros."""
     return tf.Variable(tf.zeros(shape))
-
-
-class Precision:
-    """The type of the networks' products, shared by all layers of an agent.
-
-    In half precision, learning rounds a weight where it is used, for each update gives it a new
-    value. An action reads as many weights as an update, and computes little with each: acting
-    reads copies, which are rounded once an update.
-    """
-
-    def __init__(self, compute):
-        self.compute = tf.as_dtype(compute)
-        self.acting, self.copies = False, {}
-
-    def copy(self, variables):
-        """Keep a rounded copy of each of `variables` for acting; none where nothing is rounded.
-        They are not part of a checkpoint: `refresh` makes them from what was restored."""
-        if self.compute != tf.float32:
-            self.copies = {v.ref(): tf.Variable(
-                tf.cast(v, self.compute), trainable=False) for v in variables}
-
-    def refresh(self):
-        """Round the variables to their copies again, after they have changed."""
-        for reference, copy in self.copies.items():
-            copy.assign(tf.cast(reference.deref(), self.compute))
-
-    @contextlib.contextmanager
-    def reading_copies(self):
-        """What is traced inside reads the copies."""
-        self.acting = True
-        try:
-            yield
-        finally:
-            self.acting = False
-
-    def weight(self, variable, compute):
-        """`variable` in the type `compute`: its copy while acting, where it has one of that type,
-        and otherwise the variable, rounded."""
-        if self.acting and compute == self.compute and variable.ref() in self.copies:
-            return self.copies[variable.ref()].read_value()
-        return tf.cast(variable, compute)
 
 
 def add_bias(x, bias):

@@ -1,8 +1,7 @@
-"""Small general pieces: optimiser, logs, checkpoints, seeds."""
+"""Small general pieces: logs, checkpoints, seeds."""
 
 import csv
 import io
-import itertools
 import pathlib
 import re
 
@@ -197,24 +196,3 @@ def seed_everything(seed):
     """Seed the global generators of TensorFlow, numpy and Python, which Keras's initialisers
     draw their seeds from."""
     tf_keras.utils.set_random_seed(seed)
-
-
-def compute_type(precision):
-    """The type of products that `precision` names; auto: bfloat16 on a GPU or on a processor
-    that is faster in it, float32 elsewhere."""
-    if precision != 'auto':
-        return tf.as_dtype(precision)
-    if tf.config.list_physical_devices('GPU'):
-        return tf.bfloat16
-    try:
-        with open('/proc/cpuinfo', encoding='ascii', errors='ignore') as file:
-            first = list(itertools.takewhile(str.strip, file))  # of the processors
-    except OSError:
-        first = []
-    parts = (line.partition(':') for line in first)
-    facts = {key.strip(): value.split() for key, _, value in parts}
-    flags, vendor = (facts.get(key, []) for key in ('flags', 'vendor_id'))
-    # README.md, "Precision", has the rates. By name and not by a stopwatch, so that one machine
-    # always makes the same choice.
-    fast = 'amx_bf16' in flags or ('avx512_bf16' in flags and 'AuthenticAMD' in vendor)
-    return tf.bfloat16 if fast else tf.float32

@@ -21,7 +21,7 @@ import commandline
 import config
 import evaluation
 import inspection
-import networks
+from precision import Precision
 
 ROOT = pathlib.Path(config.__file__).parent
 
@@ -174,7 +174,7 @@ class Environments:
 class Agent:
     """Records what it is shown."""
 
-    precision = networks.Precision('float32')
+    precision = Precision('float32')
 
     def __init__(self):
         self.shown = []

@@ -11,10 +11,10 @@ import tensorflow as tf
 from helpers import ACTIONS, METHODS, close, normals, plain_model_loss, stepped
 
 import models
-import networks
 from actions import Continuous
+from precision import Precision
 
-FLOAT32 = networks.Precision('float32')
+FLOAT32 = Precision('float32')
 
 
 @pytest.mark.parametrize('wrap', [lambda function: function, tf.function])

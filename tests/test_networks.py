@@ -9,8 +9,9 @@ from helpers import ACTIONS, SHAPES, close, normals
 
 import networks
 from models import State
+from precision import Precision
 
-FLOAT32 = networks.Precision('float32')
+FLOAT32 = Precision('float32')
 
 
 def test_transition_is_the_gru_of_keras_on_a_dense_elu_layer(shaken):
@@ -78,7 +79,7 @@ def test_bfloat16_encoder_does_not_round_small_differences_of_depth_away():
     """At 3 m the scaled depth is -0.485, whose bfloat16 neighbours are 0.4 m apart."""
     tf_keras.utils.set_random_seed(0)
     encoder = networks.PictureEncoder(
-        'depth', (64, 64, 1), 16, networks.Precision('bfloat16'))
+        'depth', (64, 64, 1), 16, Precision('bfloat16'))
     flat = np.full((1, 64, 64, 1), 3, np.float32)
     bumps = flat + 0.1 * (normals(1, 64, 64, 1) > 0)
     assert np.any(encoder(tf.constant(flat)) != encoder(tf.constant(bumps)))
@@ -88,7 +89,7 @@ def test_bfloat16_encoder_does_not_round_small_differences_of_depth_away():
 def test_single_numbers_keep_their_fractions_where_values_are_large(precision):
     """Above 128 the steps of bfloat16 are 1, and those of float16 1/8."""
     tf_keras.utils.set_random_seed(0)
-    head = networks.Perceptron(6, 2, 8, 1, networks.Precision(precision))
+    head = networks.Perceptron(6, 2, 8, 1, Precision(precision))
     head.output.bias.assign([195.3])
     outputs = head(tf.constant(normals(50, 6)))
     assert outputs.dtype == tf.float32 and outputs.shape == (50, 1)
@@ -101,7 +102,7 @@ def test_single_numbers_keep_their_fractions_where_values_are_large(precision):
 def test_gradients_of_biases_are_whole_sums_over_many_rows(layer, precision):
     """Of outputs' sums, so that the gradient of the last bias is the count of active outputs.
     Summed one by one in bfloat16, a sum of ones ends at 256."""
-    compute = networks.Precision(precision)
+    compute = Precision(precision)
     if layer == 'dense':
         part, inputs = networks.Dense(3, 5, tf.nn.relu, compute), normals(4096, 3)
     elif layer == 'encoder':
@@ -140,7 +141,7 @@ def test_picture_decoder_is_dense_and_four_transposed_convolutions_without_last_
 @pytest.mark.parametrize('compute', ['float32', 'bfloat16', 'float16'])
 def test_decoders_predict_every_sensor_in_its_own_shape_and_in_float32(compute):
     config = helpers.settings('dreamer')
-    decoders = networks.decoders(config, SHAPES, 12, networks.Precision(compute))
+    decoders = networks.decoders(config, SHAPES, 12, Precision(compute))
     for sensor, shape in SHAPES.items():
         result = decoders[sensor](tf.constant(normals(2, 3, 12)))
         assert result.shape == (2, 3, *shape)

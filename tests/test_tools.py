@@ -490,36 +490,7 @@ def test_precision_leaves_the_variables_as_they_are(usual_structure):
     assert structure(precision='float16') == structure(precision='bfloat16') == usual_structure
 
 
-# --- Types and seeds ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize('name', ['float32', 'bfloat16', 'float16'])
-def test_a_named_precision_is_its_type(name):
-    assert tools.compute_type(name) == tf.as_dtype(name)
-
-
-AMD, INTEL = 'AuthenticAMD', 'GenuineIntel'
-
-
-@pytest.mark.parametrize('vendor, flags, gpu, wanted', [
-    (AMD, 'fpu avx512f avx512_bf16 sse', False, tf.bfloat16),
-    (INTEL, 'fpu avx512f avx512_bf16 sse', False, tf.float32),
-    (INTEL, 'fpu avx512_bf16 amx_bf16', False, tf.bfloat16),
-    (AMD, 'fpu avx512f avx512_bf16x', False, tf.float32),
-    (None, 'fpu avx512_bf16', False, tf.float32), (None, None, False, tf.float32),
-    (INTEL, 'fpu avx512_bf16', True, tf.bfloat16), (None, None, True, tf.bfloat16)])
-def test_auto_is_bfloat16_where_the_processor_is_faster_in_it(
-        vendor, flags, gpu, wanted, monkeypatch, tmp_path):
-    path = tmp_path / 'cpuinfo'
-    if flags:
-        name = f'vendor_id\t: {vendor}\n' if vendor else ''
-        path.write_text(
-            f'processor : 0\n{name}flags\t\t: {flags}\nbugs : none\npower management:\n\n'
-            f'processor : 1\nvendor_id\t: {AMD}\nflags\t\t: amx_bf16\n\n')
-    monkeypatch.setattr(tools, 'open', lambda _, **kind: open(path, **kind), raising=False)
-    monkeypatch.setattr(
-        tf.config, 'list_physical_devices', lambda kind: [kind] if gpu else [])
-    assert tools.compute_type('auto') == wanted
+# --- Seeds -------------------------------------------------------------------------------
 
 
 def test_seeding_repeats_the_global_generators():

@@ -1,0 +1,68 @@
+"""The type of the networks' products: which one, and the copies of weights rounded to it."""
+
+import contextlib
+import itertools
+
+import tensorflow as tf
+
+
+def compute_type(precision):
+    """The type of products that `precision` names; auto: bfloat16 on a GPU or on a processor
+    that is faster in it, float32 elsewhere."""
+    if precision != 'auto':
+        return tf.as_dtype(precision)
+    if tf.config.list_physical_devices('GPU'):
+        return tf.bfloat16
+    try:
+        with open('/proc/cpuinfo', encoding='ascii', errors='ignore') as file:
+            first = list(itertools.takewhile(str.strip, file))  # of the processors
+    except OSError:
+        first = []
+    parts = (line.partition(':') for line in first)
+    facts = {key.strip(): value.split() for key, _, value in parts}
+    flags, vendor = (facts.get(key, []) for key in ('flags', 'vendor_id'))
+    # README.md, "Precision", has the rates. By name and not by a stopwatch, so that one machine
+    # always makes the same choice.
+    fast = 'amx_bf16' in flags or ('avx512_bf16' in flags and 'AuthenticAMD' in vendor)
+    return tf.bfloat16 if fast else tf.float32
+
+
+class Precision:
+    """The type of the networks' products, shared by all layers of an agent.
+
+    In half precision, learning rounds a weight where it is used, for each update gives it a new
+    value. An action reads as many weights as an update, and computes little with each: acting
+    reads copies, which are rounded once an update.
+    """
+
+    def __init__(self, compute):
+        self.compute = tf.as_dtype(compute)
+        self.acting, self.copies = False, {}
+
+    def copy(self, variables):
+        """Keep a rounded copy of each of `variables` for acting; none where nothing is rounded.
+        They are not part of a checkpoint: `refresh` makes them from what was restored."""
+        if self.compute != tf.float32:
+            self.copies = {v.ref(): tf.Variable(
+                tf.cast(v, self.compute), trainable=False) for v in variables}
+
+    def refresh(self):
+        """Round the variables to their copies again, after they have changed."""
+        for reference, copy in self.copies.items():
+            copy.assign(tf.cast(reference.deref(), self.compute))
+
+    @contextlib.contextmanager
+    def reading_copies(self):
+        """What is traced inside reads the copies."""
+        self.acting = True
+        try:
+            yield
+        finally:
+            self.acting = False
+
+    def weight(self, variable, compute):
+        """`variable` in the type `compute`: its copy while acting, where it has one of that type,
+        and otherwise the variable, rounded."""
+        if self.acting and compute == self.compute and variable.ref() in self.copies:
+            return self.copies[variable.ref()].read_value()
+        return tf.cast(variable, compute)
