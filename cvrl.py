@@ -3,9 +3,8 @@ from those of the other steps of the batch.
 
     python cvrl.py --logdir ./logdir/dmc_walker_walk/cvrl --task dmc_walker_walk
 
-`--help` lists the options; `--use_sac` adds the paper's hybrid with soft actor-critic, and
-`--search_candidates 20` its forward search. The same command again resumes. Beside this file:
-dreamer.py, mummi.py.
+`--help` lists the options; `--use_sac` adds the paper's hybrid with soft actor-critic. The same
+command again resumes. Beside this file: dreamer.py, mummi.py.
 """
 
 import commandline
@@ -26,7 +25,8 @@ from networks import Perceptron, retrieval
 
 class JointContrast(Representation):
     """R = mean_i( score_ii - logsumexp_j score_ij ) with score_ij = u(s_i) . v(e_j), over all
-    N = B L steps: the InfoNCE bound (arXiv 1807.03748) on I(s; o), less log N."""
+    N = B L steps: the InfoNCE bound (arXiv 1807.03748) on I(s; o), less log N. Both codes are
+    two dense layers, each with ELU, as in the published code."""
 
     def __init__(self, config, shapes, features, precision):
         super().__init__(config, shapes, features, precision)
@@ -40,8 +40,9 @@ class JointContrast(Representation):
 
     def scores(self, features, joint):
         """score_ij [N, N] of all steps of features [B, L, F] and embeddings of all sensors."""
-        state = tf.reshape(self.state_code(features), [-1, self.units])
-        other = tf.reshape(self.observation_code(joint), [-1, self.units])
+        state, other = (
+            tf.reshape(tf.nn.elu(code), [-1, self.units]) for code in (
+                self.state_code(features), self.observation_code(joint)))
         return tf.matmul(state, other, transpose_b=True)
 
     def loss(self, features, embeddings, observation):

@@ -225,14 +225,14 @@ def test_trust_is_the_share_of_each_sensors_weight_in_the_fusion(mummi):
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'float16'])
 @pytest.mark.parametrize('size', [0.5, 400.0])
 def test_cvrls_loss_is_the_double_loop_in_float32(precision, size, monkeypatch):
-    """On stub codes, so that only the scores and the bound are computed; the larger ones have
-    products near 1e6, which half precision does not hold."""
+    """On stub codes, so that only their ELU, the scores and the bound are computed; the larger
+    ones have products near 1e6, which half precision does not hold."""
     method = representation('cvrl', '--precision', precision)
     state, other = size * normals(3, 5, 32), size * normals(3, 5, 32, seed=1)
     monkeypatch.setattr(method, 'state_code', lambda _: tf.constant(state))
     monkeypatch.setattr(method, 'observation_code', lambda _: tf.constant(other))
-    found = method.loss(tf.zeros([3, 5, 40]), {'joint': tf.zeros([3, 5, 7])}, {})
-    u, v = (x.reshape(15, 32).astype(np.float64) for x in (state, other))
+    found = method.loss(tf.zeros([3, 5, 40]), {'whole': tf.zeros([3, 5, 7])}, {})
+    u, v = (helpers.elu(x.reshape(15, 32).astype(np.float64)) for x in (state, other))
     wanted = [-log_mean_free_softmax(
         [u[i] @ v[i]] + [u[i] @ v[j] for j in range(15) if j != i]) for i in range(15)]
     assert list(found) == ['contrast_loss']
@@ -240,8 +240,9 @@ def test_cvrls_loss_is_the_double_loop_in_float32(precision, size, monkeypatch):
     close(found['contrast_loss'], np.reshape(wanted, (3, 5)))
 
 
-def test_cvrls_codes_are_one_hidden_layer_of_features_and_of_all_sensors_side_by_side():
+def test_cvrls_codes_are_two_layers_with_elu_each_on_features_and_on_all_sensors_side_by_side():
     method = representation('cvrl')
+    helpers.shake(method, 0.2)  # codes whose last layer has clear negative values
     observation = helpers.observations(3, 4)
     tensors = helpers.tensors(observation)
     features = normals(3, 4, 40)
@@ -249,13 +250,24 @@ def test_cvrls_codes_are_one_hidden_layer_of_features_and_of_all_sensors_side_by
     joint = np.concatenate([method.encoders[s](tensors[s]) for s in SHAPES], -1)
     close(embeddings['joint'], joint)
     assert joint.shape == (3, 4, method.width)
-    u = helpers.perceptron(method.state_code, features).reshape(12, -1)
-    v = helpers.perceptron(method.observation_code, joint).reshape(12, -1)
-    assert [len(m.hidden) for m in (method.state_code, method.observation_code)] == [1, 1]
-    scores = u @ v.T
-    wanted = [-log_mean_free_softmax(np.roll(scores[i], -i)) for i in range(12)]
+
+    def code(module, x):
+        assert len(module.hidden) == 1
+        linear = helpers.dense(module.output, helpers.elu(helpers.dense(module.hidden[0], x)))
+        assert linear.min() < -1 and linear.max() > 1
+        return helpers.elu(linear).reshape(12, -1).astype(np.float64)
+
+    u, v = code(method.state_code, features), code(method.observation_code, joint)
+    wanted = np.zeros(12)
+    for i in range(12):
+        scores = [sum(u[i, k] * v[j, k] for k in range(u.shape[1])) for j in range(12)]
+        wanted[i] = np.logaddexp.reduce(scores) - scores[i]
+    assert wanted.max() > 1
     close(method.loss(tf.constant(features), embeddings, tensors)['contrast_loss'],
-          np.reshape(wanted, (3, 4)), 1e-4)
+          wanted.reshape(3, 4), 1e-4)
+    find = np.mean(np.argmax(u @ v.T, 1) == np.arange(12))
+    close(method.metrics(tf.constant(features), embeddings, tensors)['find_latent_observation'],
+          find)
 
 
 # --- Dreamer -----------------------------------------------------------------------------
