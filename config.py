@@ -210,7 +210,7 @@ class Config:
     refine_rate: float = option(0.003, 'Step size of the trajectory optimisation.', low=0)
     search_candidates: int = option(
         0, 'Forward search: act by the best of so many imagined rollouts; 0: no search. '
-        'CVRL used 20.', low=0)
+        'The release of MuMMI has 20, switched off.', low=0)
     use_sac: bool = option(
         False, 'Train the actor by soft actor-critic on real transitions too.', model=True)
 
