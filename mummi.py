@@ -24,6 +24,7 @@ from models import Representation
 from networks import (
     Dense,
     Perceptron,
+    entries,
     normal,
     present,
     relative_distance,
@@ -102,16 +103,18 @@ class ExpertContrast(Representation):
             sensor: tf.reduce_mean(weight / total, -1) for sensor, weight in weights.items()}
 
     def metrics(self, features, embeddings, observation):
-        """weight_<sensor>: its share in the fused code. Of a few steps of the batch, for the
-        sensors m, n present: agree_<m>, the squared distance of g(s_i) to mu^m_i over that to
-        another step's mu^m_j (0: the same point, 1: no relation); find_<m>_<n>, how often mu^n_i
-        is the closest to mu^m_i of all steps' mu^n."""
+        """weight_<sensor>: its share in the fused code. Of a few steps, spread evenly over the
+        batch, for the sensors m, n present: agree_<m>, the squared distance of g(s_i) to mu^m_i
+        over that to another step's mu^m_j (0: the same point, 1: no relation); find_<m>_<n>, how
+        often mu^n_i is the closest to mu^m_i of all steps' mu^n."""
         count = features.shape[0] * features.shape[1]
-        rows = tf.range(0, count, max(1, count // AGREEMENT_STEPS))[:AGREEMENT_STEPS]
-        take = lambda x: tf.gather(tf.reshape(x, [count, *x.shape[2:]]), rows)  # noqa: E731
-        codes = {s: tf.cast(take(mean), tf.float32) for s, mean in embeddings['means'].items()}
-        flags = {s: take(present(s, observation)) for s in codes}
-        code = tf.cast(self.transform(take(features)), tf.float32)
+        compared = min(count, AGREEMENT_STEPS)
+        rows = tf.range(compared) * count // compared
+        codes = {
+            s: tf.cast(entries(mean, rows), tf.float32)
+            for s, mean in embeddings['means'].items()}
+        flags = {s: entries(present(s, observation), rows) for s in codes}
+        code = tf.cast(self.transform(entries(features, rows)), tf.float32)
         metrics = {
             f'weight_{s}': tf.reduce_mean(share) for s, share in self.trust(embeddings).items()}
         for s, mean in codes.items():

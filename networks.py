@@ -237,6 +237,17 @@ def normal(parameters):
     return mean, tf.nn.softplus(deviation) + 0.1
 
 
+def entries(x, rows):
+    """The entries `rows` [R] of x [B, L, ...], counted through the whole batch: [R, ...]."""
+    flat = tf.reshape(x, [-1, *x.shape[2:]])
+    if x.dtype != tf.uint8:
+        return tf.gather(flat, rows)
+    # TensorFlow gathers bytes on the processor alone, and would fetch the batch from a GPU for
+    # it: four bytes at a time they are numbers that it gathers anywhere. No value is copied.
+    words = tf.bitcast(tf.reshape(flat, [flat.shape[0], -1, 4]), tf.int32)
+    return tf.reshape(tf.bitcast(tf.gather(words, rows), tf.uint8), [-1, *x.shape[2:]])
+
+
 def log_normal(value, mean):
     """log Normal(value; mean, 1), float32, elementwise."""
     return -0.5 * tf.math.squared_difference(value, mean) - 0.5 * math.log(2 * math.pi)
@@ -252,12 +263,16 @@ def squared_distances(left, right):
 def relative_distance(left, right, flags):
     """The mean squared distance of left_i to its own right_i over that to another flagged
     right_j, [N, width] each: 0 where they are the same, 1 where they are not related."""
-    rows = tf.where(flags > 0)
-    left, right = tf.gather_nd(left, rows), tf.gather_nd(right, rows)
+    # The flagged rows first, and the others without weight: shapes that depend on the flags are
+    # not for XLA, which rolls such a row among its padding.
+    order = tf.argsort(flags, direction='DESCENDING', stable=True)
+    left, right, flags = (tf.gather(x, order) for x in (left, right, flags))
+    count = tf.cast(tf.reduce_sum(flags), tf.int32)
     # Half the batch away is another sequence, or a distant time of the same.
-    other = tf.roll(right, tf.shape(right)[0] // 2, 0)
+    away = (tf.range(flags.shape[0]) - count // 2) % tf.maximum(count, 1)
     own, foreign = (
-        tf.reduce_sum(tf.math.squared_difference(left, x)) for x in (right, other))
+        tf.reduce_sum(flags[:, None] * tf.math.squared_difference(left, x))
+        for x in (right, tf.gather(right, away)))
     return tf.math.divide_no_nan(own, foreign)
 
 

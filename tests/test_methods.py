@@ -219,6 +219,41 @@ def test_trust_is_the_share_of_each_sensors_weight_in_the_fusion(mummi):
     close(metrics['weight_image'], np.mean(trust['image']))
 
 
+@pytest.mark.parametrize('length', [20, 30])
+def test_agreement_is_measured_over_the_whole_batch_evenly(length):
+    """In three quarters of the batch the sensors agree; in the last quarter they do not."""
+    method = representation('mummi')
+    leading = 20, length
+    features = normals(*leading, 40)
+    code = method.transform(tf.constant(features)).numpy()
+    strange = 50 * normals(*leading, method.width, seed=1)
+    means = {
+        'image': code, 'touch': code,
+        'depth': np.where(np.arange(20)[:, None, None] < 15, code, strange)}
+    embeddings = {
+        'means': {s: tf.constant(x) for s, x in means.items()},
+        'weights': {s: tf.ones(leading + (method.width,)) for s in means}}
+    metrics = method.metrics(
+        tf.constant(features), embeddings,
+        helpers.tensors(helpers.observations(*leading, missing=False)))
+    assert float(metrics['agree_image']) == 0
+    # Own distances are large in the last quarter alone. A row's partner is half of the batch
+    # away, so the foreign distances are large where the partner is in that quarter: as often.
+    close(metrics['agree_depth'], 1, 0.1)
+    assert metrics['find_image_touch'] == 1
+    assert abs(metrics['find_image_depth'] - 0.75) < 0.02
+
+
+@pytest.mark.parametrize('wrap', [lambda function: function, tf.function(jit_compile=True)])
+def test_entries_are_counted_through_the_whole_batch_whatever_their_type(wrap):
+    arrays = helpers.observations(3, 5)
+    rows = np.array([14, 0, 7, 7], np.int32)
+    for array in arrays.values():
+        found = wrap(networks.entries)(tf.constant(array), tf.constant(rows))
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, array.reshape(15, *array.shape[2:])[rows])
+
+
 # --- CVRL --------------------------------------------------------------------------------
 
 
