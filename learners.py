@@ -123,10 +123,9 @@ class PictureLearner(tf.Module):
         features = posterior.features()
         total = features.shape[0] * features.shape[1]
         rows = random.uniform([min(self.frames, total)], maxval=total, dtype=tf.int32)
-        take = lambda x: tf.gather(tf.reshape(x, [total, *x.shape[2:]]), rows)  # noqa: E731
-        features = take(features)
+        features = networks.entries(features, rows)
         keys = [key for sensor in self.shapes for key in (sensor, flag(sensor))]
-        observation = {key: take(batch[key]) for key in keys}
+        observation = {key: networks.entries(batch[key], rows) for key in keys}
 
         def losses():
             found = networks.reconstruction_losses(self.reconstruct(features), observation)
