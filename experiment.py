@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import actions
+import devices
 import files
 import tools
 import wrappers
@@ -19,10 +20,12 @@ from config import UserError
 class Experiment:
     """method: name of the method. representation: its `models.Representation`. config: `Config`.
 
-    Building one costs nothing: the environment is looked at when it is first asked for.
+    Building one sets up the device and costs nothing: the environment is looked at when it is
+    first asked for.
     """
 
     def __init__(self, method, representation, config):
+        devices.set_up()  # before a summary writer, or anything else that computes
         self.method, self.representation, self.config = method, representation, config
         self.folder = pathlib.Path(config.logdir)
         self.title = f'{method} on {config.task}'
@@ -54,8 +57,6 @@ class Experiment:
 
     def agent(self):
         """A fresh agent; the same seed gives the same weights."""
-        for device in tf.config.list_physical_devices('GPU'):
-            tf.config.experimental.set_memory_growth(device, True)
         tools.seed_everything(self.config.seed)
         return Agent(self.config, self.representation, self.shapes,
                      actions.of(self.description.action_space, self.config))

@@ -10,6 +10,7 @@ import tqdm
 
 import commandline
 import config as configuration
+import devices
 import evaluation
 import files
 import inspection
@@ -52,7 +53,8 @@ def main(experiment):
 def dry_run(experiment):
     """Build everything and print what it is: sensors, sizes, memory and disk."""
     config, description, agent = experiment.config, experiment.description, experiment.agent()
-    print(f'{experiment.title}, preset {config.preset}, {agent.compute.name} products')
+    print(f'{experiment.title}, preset {config.preset}, {agent.compute.name} products on '
+          f'{devices.name()}')
     print('\nsensors')
     for sensor, shape in experiment.shapes.items():
         row, kind = configuration.SENSORS[sensor], description.observation_space[sensor].dtype
@@ -69,6 +71,8 @@ def dry_run(experiment):
     print(f'  replay on disk        {disk:>10.2f} GB after {config.steps:,} steps')
     print(f'  replay in memory      {min(disk, config.replay_memory):>10.2f} GB (--replay_memory)')
     print(f'  one training batch    {entry * config.batch * config.length / 1e9:>10.2f} GB')
+    if advice := devices.advice():
+        print(f'\n{advice}')
 
 
 class Trainer:
@@ -98,9 +102,11 @@ class Trainer:
         self.last_returns, self.compiled, self.shown = [], False, -FILE_INTERVAL
         self.say(
             f'{experiment.title}: {", ".join(self.sensors)}; {self.agent.compute.name} '
-            f'products; ' + (
+            f'products on {devices.name()}; ' + (
                 f'resumed at {self.step:,} steps, {int(self.agent.updates):,} updates'
                 if resumed or self.step else 'a new run') + f' in {self.folder}')
+        if advice := devices.advice():
+            self.say(advice)
 
     def _prepare_folder(self):
         try:
