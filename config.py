@@ -98,8 +98,9 @@ class Config:
     steps: int = option(int(2e6), 'Steps in all, prefill included.', low=1)
     precision: str = option(
         'auto', 'Type of the products of the networks; weights, distributions and losses are '
-        'always float32. auto: bfloat16 on a GPU or a processor that is faster in it, '
-        'float32 elsewhere.', choices=('auto', 'float32', 'bfloat16', 'float16'))
+        'always float32. auto: bfloat16 on a GPU of compute capability 8.0 or later '
+        'or a processor that is faster in it, float32 elsewhere.',
+        choices=('auto', 'float32', 'bfloat16', 'float16'))
     xla: bool = option(False, 'Compile the updates with XLA. Slower on a CPU.')
     dry_run: bool = option(
         False, 'Build everything, print sensors, sizes and estimates, and stop.')

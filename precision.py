@@ -5,14 +5,17 @@ import itertools
 
 import tensorflow as tf
 
+import devices
+
 
 def compute_type(precision):
-    """The type of products that `precision` names; auto: bfloat16 on a GPU or on a processor
-    that is faster in it, float32 elsewhere."""
+    """The type of products that `precision` names; auto: bfloat16 on a GPU of compute
+    capability 8.0 or later or on a processor that is faster in it, float32 elsewhere."""
     if precision != 'auto':
         return tf.as_dtype(precision)
-    if tf.config.list_physical_devices('GPU'):
-        return tf.bfloat16
+    if devices.gpus():
+        # Older ones have no units for bfloat16, and are slower in it.
+        return tf.bfloat16 if devices.capability() >= (8, 0) else tf.float32
     try:
         with open('/proc/cpuinfo', encoding='ascii', errors='ignore') as file:
             first = list(itertools.takewhile(str.strip, file))  # of the processors
