@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 import config
 import natural
+import scenes
 
 RANDOM = np.random.default_rng(0)
 SMALL = RANDOM.integers(0, 256, (2, 3, 3, 64, 64), np.uint8)
@@ -82,23 +83,23 @@ def test_files_and_their_sizes(files):
 
 
 def test_the_seed_decides():
-    two = natural.draw_videos(3, 0, videos=2, frames=2, side=16)
+    two = scenes.draw_videos(3, 0, videos=2, frames=2, side=16)
     assert two.shape == (2, 2, 3, 16, 16) and two.dtype == np.uint8
-    one = natural.draw_videos(3, 0, 1, 2, 16)
+    one = scenes.draw_videos(3, 0, 1, 2, 16)
     np.testing.assert_array_equal(two[:1], one)
-    assert (one != natural.draw_videos(4, 0, 1, 2, 16)).mean() > 0.5
-    assert (one != natural.draw_videos(3, 1, 1, 2, 16)).mean() > 0.5
+    assert (one != scenes.draw_videos(4, 0, 1, 2, 16)).mean() > 0.5
+    assert (one != scenes.draw_videos(3, 1, 1, 2, 16)).mean() > 0.5
 
 
 @pytest.mark.parametrize('seed', range(4))
 def test_a_scene_is_a_loop(seed):
-    scene = natural.Scene(np.random.default_rng(seed))
+    scene = scenes.Scene(np.random.default_rng(seed))
     np.testing.assert_allclose(scene.draw(0, 24), scene.draw(1, 24), atol=1e-3)
 
 
 def test_committed_files_are_what_the_script_draws(files):
     # One frame of one video is enough to notice a change of the drawing.
-    scene = natural.Scene(np.random.default_rng([0, 1, 0]))
+    scene = scenes.Scene(np.random.default_rng([0, 1, 0]))
     light = scene.draw(0, 192).reshape(64, 3, 64, 3, 3).mean((1, 3)).transpose(2, 0, 1)
     pairs = [light.ravel(), files[1][0, 0].ravel()]
     assert np.corrcoef(np.argsort(np.argsort(pairs)))[0, 1] > 0.99
