@@ -11,8 +11,8 @@ import tensorflow as tf
 import actions
 import devices
 import files
+import processes
 import tools
-import wrappers
 from agent import Agent
 from config import UserError
 
@@ -32,9 +32,9 @@ class Experiment:
 
     @functools.cached_property
     def description(self):
-        """The `wrappers.Description` of the environment. Raises `UserError` for whatever keeps it
+        """The `processes.Description` of the environment. Raises `UserError` for whatever keeps it
         from being built and rendered."""
-        return wrappers.describe(self.config)
+        return processes.describe(self.config)
 
     @property
     def sensors(self):
@@ -52,8 +52,8 @@ class Experiment:
         return np.random.SeedSequence(words).generate_state(count)
 
     def environments(self, split, count, seed):
-        """`count` environments in processes of their own, see `wrappers.vector`."""
-        return wrappers.vector(self.config, split, count, self.description, seed)
+        """`count` environments in processes of their own, see `processes.vector`."""
+        return processes.vector(self.config, split, count, self.description, seed)
 
     def agent(self):
         """A fresh agent; the same seed gives the same weights."""

@@ -7,7 +7,7 @@ training scripts, as --precision, --sensors or --batch, are passed on. With the 
 two cores, memory and cycle take many minutes a method; --parts environment,action,update,start
 leaves them out. Each part runs in a fresh process, so that memory and start-up are true:
 
-    environment  decisions a second of random actions, in wrappers.vector as in a run, a reset
+    environment  decisions a second of random actions, in processes.vector as in a run, a reset
                  counted as one. Ceiling: rendering and physics one after the other, in as many
                  processes as there are cores
     action       latency of the exploring policy on replayed observations of one environment
@@ -41,8 +41,9 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 import commandline  # noqa: E402
-import wrappers  # noqa: E402
-from config import UserError, flag  # noqa: E402
+import processes  # noqa: E402
+from config import SENSORS, UserError, flag  # noqa: E402
+from environments.control_suite import ControlSuite  # noqa: E402
 
 METHODS = ('mummi', 'cvrl', 'dreamer')
 PARTS = ('environment', 'action', 'update', 'start', 'memory', 'cycle')
@@ -114,9 +115,11 @@ def experiment(config, chosen):
 def environment(config, chosen):
     # This process has no TensorFlow, beside which it could not render.
     random, rows, repeats = np.random.default_rng(config.seed), [], chosen.repeats
-    env = wrappers.ControlSuite(
+    env = ControlSuite(
         config.task, config.sensors, config.action_repeat, config.time_limit, config.render)
-    pictures, env._pictures = env._pictures, []  # what is left is physics, touch and reward
+    camera, readers = env.camera, env.readers
+    env.camera = None  # what is left is physics, touch and reward
+    env.readers = {name: readers[name] for name in readers if SENSORS[name].kind != 'picture'}
 
     def physics():
         *_, terminated, truncated, _ = env.step(random.uniform(-1, 1, env.action_space.shape))
@@ -125,14 +128,14 @@ def environment(config, chosen):
 
     env.reset()
     alone = {'physics alone, best': rate(physics, repeats, max)}
-    env._pictures = pictures
-    if pictures:
+    env.camera, env.readers = camera, readers
+    if camera:
         alone['rendering alone, best'] = rate(env._observe, repeats, max)
     env.close()
     ceiling = 1 / sum(1 / value for value in alone.values())
-    description = wrappers.describe(config)
+    description = processes.describe(config)
     for count in dict.fromkeys((1, chosen.envs)):
-        vector = wrappers.vector(config, 'train', count, description, config.seed)
+        vector = processes.vector(config, 'train', count, description, config.seed)
         vector.reset()
         actions = random.uniform(-1, 1, (100, *vector.action_space.shape)).astype(np.float32)
         value = count * rate(lambda v=vector, a=actions: v.step(random.choice(a)), repeats)

@@ -1,6 +1,13 @@
 """Fixtures that several files of tests share."""
 
+import concurrent.futures
+import multiprocessing
+import pickle
+
+import numpy as np
 import pytest
+
+from config import Config
 
 
 @pytest.fixture
@@ -19,3 +26,29 @@ def shaken():
     agent = helpers.build('mummi', '--pcont')
     helpers.shake(agent)
     return agent
+
+
+@pytest.fixture(scope='module')
+def elsewhere():
+    """Runs a function of the file of tests in a process without TensorFlow."""
+    import processes
+    context = multiprocessing.get_context('spawn')
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        def run(function, *arguments):
+            with processes._spawning():
+                future = pool.submit(function, *arguments)
+            return future.result()
+        yield run
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    path = tmp_path_factory.mktemp('natural') / 'videos.pkl'
+    random = np.random.default_rng(0)
+    path.write_bytes(pickle.dumps(random.integers(0, 256, (3, 5, 3, 64, 64), np.uint8)))
+    return str(path)
+
+
+@pytest.fixture
+def config(videos):
+    return Config(natural_train=videos, natural_valid=videos, time_limit=6)

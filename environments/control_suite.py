@@ -1,0 +1,258 @@
+"""The tasks of the dm_control suite, `dmc_<domain>_<task>`, seen by image, depth and touch."""
+
+import difflib
+import os
+import sys
+import xml.etree.ElementTree
+
+import gymnasium
+import numpy as np
+
+from config import SENSORS, UserError
+from environments import SIZE, no_opengl
+
+_FOOT = dict(type='ellipsoid', pos='.01 0 -.06', size='.15 .05 .02')
+# Touch sensors for the domains that have none: body -> the site to be added to it, or None
+# where the suite has a site of the body's name already.
+TOUCH_SITES = {
+    'walker': dict(right_foot=_FOOT, left_foot=_FOOT),
+    'cheetah': dict(
+        bfoot=dict(type='sphere', pos='.06 0 -.197', size='.084'),
+        ffoot=dict(type='sphere', pos='.09 0 -.14', size='.084')),
+    'quadruped': dict(
+        toe_front_left=None, toe_front_right=None, toe_back_right=None, toe_back_left=None),
+    'ball_in_cup': dict(cup=dict(type='ellipsoid', pos='0 0 -.092', size='.03 .01 .005')),
+}
+
+
+def _suite():
+    """The module `dm_control.suite`, which loads OpenGL into the process."""
+    if sys.platform == 'linux':
+        os.environ.setdefault('MUJOCO_GL', 'egl')
+    # Mesa renders on the calling thread: on pictures this small 1 or 2 threads of its own were
+    # no faster (1.2 ms light, 22 ms full), and the other cores are for training.
+    os.environ.setdefault('LP_NUM_THREADS', '0')
+    try:
+        from dm_control import suite
+    except Exception as error:  # PyOpenGL's own errors are of many types
+        raise no_opengl(error) from error
+    return suite
+
+
+def _domain_and_name(task, all_tasks):
+    """The suite's two names of `task`; a domain or a name may itself hold underscores."""
+    known = {f'dmc_{domain}_{name}': (domain, name) for domain, name in all_tasks}
+    if task not in known:
+        lowered = {name.lower(): name for name in known}
+        near = difflib.get_close_matches(task.lower(), lowered, n=1, cutoff=0)[0]
+        raise UserError(f'no task {task}; did you mean --task {lowered[near]}?')
+    return known[task]
+
+
+def add_touch(model, domain):
+    """The MJCF model (string or bytes) of a domain with its sensors of `TOUCH_SITES`.
+
+    Sites have no mass, and group 4 is not drawn: physics and pictures stay the suite's.
+    """
+    root = xml.etree.ElementTree.fromstring(model)
+    sensors = root.find('sensor')
+    if sensors is None:
+        sensors = xml.etree.ElementTree.SubElement(root, 'sensor')
+    for body, site in TOUCH_SITES[domain].items():
+        name = body
+        if site is not None:
+            name = f'touch_{body}'
+            xml.etree.ElementTree.SubElement(
+                root.find(f'.//body[@name="{body}"]'), 'site', site, name=name, group='4')
+        xml.etree.ElementTree.SubElement(sensors, 'touch', name=f'touch_{body}', site=name)
+    return xml.etree.ElementTree.tostring(root, encoding='unicode')
+
+
+def _load(suite, domain, name):
+    """The suite's environment, with touch sensors and without a time limit."""
+    # The lqr tasks draw their springs while loading. A fixed seed makes them one task in all
+    # processes; the seed of the episodes is given later.
+    arguments = domain, name, dict(time_limit=float('inf'), random=0)
+    if domain not in TOUCH_SITES:
+        return suite.load(*arguments)
+    physics = getattr(suite, domain).Physics
+    compile_model = physics.from_xml_string
+    physics.from_xml_string = lambda model, assets=None: compile_model(
+        add_touch(model, domain), assets)
+    try:
+        return suite.load(*arguments)
+    finally:
+        del physics.from_xml_string  # the inherited one shows again
+
+
+class Camera:
+    """The picture that image and depth read, of one pass."""
+
+    def __init__(self, physics, camera, render, sensors):
+        import mujoco
+        from dm_control.mujoco import engine
+        self._mujoco, self._physics = mujoco, physics
+        model = physics.model
+        # The buffers need be no larger than the picture. With full visuals, which resolve
+        # them in each frame, a frame then takes 22 ms instead of 28.
+        model.vis.global_.offwidth = model.vis.global_.offheight = SIZE
+        if render == 'light':
+            model.vis.quality.offsamples = 0
+            model.vis.quality.shadowsize = 0
+            model.mat_reflectance[:] = 0
+        self.image = np.empty((SIZE, SIZE, 3), np.uint8) if 'image' in sensors else None
+        self.depth = np.empty((SIZE, SIZE), np.float32) if 'depth' in sensors else None
+        self._view = mujoco.MjrRect(0, 0, SIZE, SIZE)
+        try:
+            self._camera = engine.Camera(physics, SIZE, SIZE, camera)
+        except Exception as error:  # by the driver: RuntimeError, FatalError, GLError, ...
+            raise no_opengl(error) from error
+
+    def look(self):
+        """Render the present state into `image`, intensity, and `depth`, 0 near and 1 far; the
+        first row is the lowest, as OpenGL has it."""
+        self._camera.update()
+        with self._physics.contexts.gl.make_current() as context:
+            context.call(self.draw)
+
+    def draw(self):
+        context = self._physics.contexts.mujoco.ptr
+        self._mujoco.mjr_render(self._view, self._camera.scene.ptr, context)
+        # Both pictures from one pass; None is not read.
+        self._mujoco.mjr_readPixels(self.image, self.depth, self._view, context)
+
+
+class Image:
+    """uint8 (64, 64, 3)."""
+
+    def __init__(self, physics):
+        self.space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+
+    def read(self, physics, camera):
+        return camera.image[::-1].copy()
+
+
+class Depth:
+    """float16 (64, 64, 1) in metres."""
+
+    def __init__(self, physics):
+        self.space = gymnasium.spaces.Box(0, np.inf, (SIZE, SIZE, 1), np.float16)
+
+    def read(self, physics, camera):
+        scale = physics.model.vis.map
+        near, far = (plane * physics.model.stat.extent for plane in (scale.znear, scale.zfar))
+        metres = near / (1 - camera.depth * (1 - near / far))
+        return metres.astype(np.float16)[::-1, :, None]
+
+
+class Touch:
+    """float32 (n,) in newtons, of all touch sensors of the model."""
+
+    def __init__(self, physics):
+        import mujoco
+        model = physics.model
+        self._places = model.sensor_adr[model.sensor_type == mujoco.mjtSensor.mjSENS_TOUCH]
+        count = len(self._places)
+        self.space = gymnasium.spaces.Box(0, np.inf, (count,), np.float32) if count else None
+
+    def read(self, physics, camera):
+        return physics.data.sensordata[self._places].astype(np.float32)
+
+
+# How each sensor of the table is read: an object with its `space`, None where the task lacks it.
+READERS = {'image': Image, 'depth': Depth, 'touch': Touch}
+
+
+class ControlSuite(gymnasium.Env):
+    """A task of the dm_control suite whose observations are sensors.
+
+    task: 'dmc_<domain>_<task>'. sensors: 'all' that the task has, or 'image,depth,touch'.
+    action_repeat: control steps of a decision. time_limit: control steps of an episode.
+    render: 'light' (no shadows, reflections, multisampling) or 'full' (the suite's visuals).
+    seed: of the episodes, 0 to 2**32 - 1.
+
+    Observations: as READERS say. Actions: float32 (A,) in [-1, 1]. Rewards are summed over the
+    control steps of a decision.
+
+    Raises `UserError` for an unknown task, for a sensor that the task lacks, and where
+    OpenGL does not work; ValueError for an action that is not finite or not of shape (A,).
+    """
+
+    def __init__(
+            self, task, sensors='all', action_repeat=2, time_limit=1000, render='light', seed=0):
+        suite = _suite()
+        import mujoco
+        domain, name = _domain_and_name(task, suite.ALL_TASKS)
+        self._environment = _load(suite, domain, name)
+        # The suite's observation is not looked at, and costs as much as its reward.
+        self._environment.task.get_observation = lambda physics: {}
+        self._action_repeat = action_repeat
+        self._time_limit = time_limit
+        self._steps = 0
+        self._seed(seed)
+
+        physics = self._environment.physics
+        readers = {name: READERS[name](physics) for name in SENSORS if name in READERS}
+        readers = {name: reader for name, reader in readers.items() if reader.space}
+        if sensors != 'all':
+            for lacking in sorted(set(sensors.split(',')) - set(readers)):
+                raise UserError(
+                    f'{task} has no sensor {lacking}; type --sensors {",".join(readers)}, or some '
+                    'of them')
+            readers = {name: part for name, part in readers.items() if name in sensors.split(',')}
+        self.readers = readers
+        self.observation_space = gymnasium.spaces.Dict({
+            name: reader.space for name, reader in readers.items()})
+
+        bounds = self._environment.action_spec()
+        unbounded = bounds.maximum >= mujoco.mjMAXVAL  # an actuator without a control range
+        low = np.where(unbounded, -1, bounds.minimum)
+        high = np.where(unbounded, 1, bounds.maximum)
+        self._action_centre, self._action_scale = (high + low) / 2, (high - low) / 2
+        self.action_space = gymnasium.spaces.Box(-1, 1, bounds.shape, np.float32)
+
+        self._pictures = [name for name in readers if SENSORS[name].kind == 'picture']
+        # Camera 0 of the quadruped looks from so far away that the body is a dot.
+        camera = 2 if domain == 'quadruped' else 0
+        self.camera = Camera(physics, camera, render, readers) if self._pictures else None
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if seed is not None:
+            self._seed(seed)
+        self._environment.reset()
+        self._steps = 0
+        observation = self._observe()
+        if self._pictures and all(np.ptp(observation[key]) == 0 for key in self._pictures):
+            raise no_opengl('all pixels of the first frame are equal')
+        return observation, {}
+
+    def step(self, action):
+        action = np.asarray(action)
+        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+            raise ValueError(
+                f'an action is {self.action_space.shape[0]} finite numbers, not {action}')
+        control = self._action_centre + self._action_scale * np.clip(action, -1, 1)
+        reward, last = 0.0, False
+        for _ in range(self._action_repeat):
+            time_step = self._environment.step(control)
+            self._steps += 1
+            reward += time_step.reward
+            last = time_step.last()
+            if last or self._steps >= self._time_limit:
+                break
+        terminated = last and time_step.discount == 0
+        truncated = not terminated and (last or self._steps >= self._time_limit)
+        return self._observe(), float(reward), terminated, truncated, {}
+
+    def close(self):
+        self._environment.physics.free()
+
+    def _seed(self, seed):
+        self._environment.task._random = np.random.RandomState(seed)
+
+    def _observe(self):
+        if self.camera:
+            self.camera.look()
+        return {name: reader.read(self._environment.physics, self.camera)
+                for name, reader in self.readers.items()}

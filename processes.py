@@ -1,0 +1,143 @@
+"""Environments in processes without TensorFlow, for the process that learns.
+
+TensorFlow and Mesa's software OpenGL crash in one process, so the environments of a run live
+in spawned processes of their own.
+
+    describe    what there is to observe and to do; or in one line why it cannot be built
+    vector      environments that step at the same time
+"""
+
+import contextlib
+import dataclasses
+import multiprocessing
+import multiprocessing.resource_tracker
+import os
+import signal
+import sys
+import types
+
+import gymnasium
+import gymnasium.vector.async_vector_env
+import numpy as np
+
+from config import SENSORS, UserError
+from environments import no_opengl
+from wrappers import background_videos, make
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What the process that learns knows of an environment; sensors in the order of SENSORS."""
+
+    observation_space: gymnasium.spaces.Dict
+    action_space: gymnasium.spaces.Box
+    sensors: tuple[str, ...]
+
+
+def describe(config):
+    """The `Description` of a configuration's environment, from a process that builds it.
+
+    Raises `UserError` for whatever keeps the environment from being built and rendered, the
+    videos of both splits included.
+    """
+    context = multiprocessing.get_context('spawn')
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_describe, args=(config, sender), daemon=True)
+    try:
+        with _spawning():
+            process.start()
+        sender.close()
+        answer = receiver.recv()
+    except EOFError:
+        process.join()
+        if process.exitcode < 0:
+            ending = signal.Signals(-process.exitcode).name
+            raise no_opengl(f'the process of the environment crashed: {ending}') from None
+        raise UserError('the environment could not be built, for the reason above') from None
+    finally:
+        if process.pid:
+            process.kill()
+    if isinstance(answer, UserError):
+        raise answer
+    return answer
+
+
+def _describe(config, sender):
+    try:
+        env = make(config, 'train', config.seed)
+        if config.natural and 'image' in env.observation_space.spaces:
+            background_videos(config, 'valid')
+        env.reset()
+        spaces = env.observation_space
+        sender.send(Description(
+            spaces, env.action_space, tuple(name for name in SENSORS if name in spaces.spaces)))
+    except UserError as error:
+        sender.send(error)
+
+
+def vector(config, split, count, description, seed):
+    """`count` environments that step at the same time, each in a process of its own.
+
+    description: of `describe`. Worker i is seeded by `seed`, the split and i.
+
+    Observations are copies, with a leading axis of `count`. The step after the end of an
+    episode ignores the action and returns the observation of `reset` with reward 0. Ctrl-C
+    does not reach the workers; they end when this process does, however it ends.
+    """
+    makers = []
+    for index in range(count):
+        # The split takes part so that evaluation does not begin where training does.
+        entropy = np.random.SeedSequence((seed, split == 'valid', index))
+        makers.append(_Maker(
+            config, split, int(entropy.generate_state(1)[0]), description, os.getpid()))
+    try:
+        with _spawning():
+            return gymnasium.vector.AsyncVectorEnv(
+                makers, shared_memory=True, copy=True, context='spawn', worker=_work,
+                autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP)
+    except (EOFError, ConnectionError):
+        raise UserError('an environment could not be started, for the reason above') from None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """Makes the environment of a worker; in process `owner`, which asks only for the spaces
+    and may have TensorFlow, one that has nothing else."""
+
+    config: object
+    split: str
+    seed: int
+    description: Description
+    owner: int
+
+    def __call__(self):
+        if os.getpid() != self.owner:
+            return make(self.config, self.split, self.seed)
+        env = gymnasium.Env()
+        env.observation_space = self.description.observation_space
+        env.action_space = self.description.action_space
+        return env
+
+
+def _work(*arguments):
+    # These errors say that the parent is gone, and with it whoever would read a traceback.
+    with contextlib.suppress(EOFError, ConnectionError):
+        gymnasium.vector.async_vector_env._async_worker(*arguments)
+
+
+@contextlib.contextmanager
+def _spawning():
+    """Within, started processes run no main script and are deaf to Ctrl-C."""
+    # A spawned process imports the main script of its parent, and with it TensorFlow. An
+    # empty module in its place has no file to import.
+    main = sys.modules['__main__']
+    # A blocked signal stays blocked in the started process, from its first moment on. The
+    # tracker is started before, since its start would end the blocking.
+    multiprocessing.resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    sys.modules['__main__'] = types.ModuleType('__main__')
+    try:
+        yield
+    finally:
+        sys.modules['__main__'] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,193 @@
+"""Tests of the tasks of the control suite.
+
+This process may hold TensorFlow, beside which OpenGL crashes: what renders runs in the
+process of the fixture `elsewhere`, or in workers.
+"""
+
+import numpy as np
+import pytest
+
+import wrappers
+from config import UserError
+from environments import control_suite
+
+TOUCH = {'walker_walk': 2, 'cheetah_run': 2, 'quadruped_walk': 4, 'ball_in_cup_catch': 1}
+
+def suite_environment(task, seed, render):
+    """The suite's own environment and its rendering function."""
+    suite = control_suite._suite()
+    environment = suite.load(*task.rsplit('_', 1), task_kwargs={'random': seed})
+    model = environment.physics.model
+    if render == 'light':
+        model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
+        model.mat_reflectance[:] = 0
+    camera = 2 if task.startswith('quadruped') else 0
+    return environment, lambda depth: environment.physics.render(
+        64, 64, camera_id=camera, depth=depth)
+
+
+def side_by_side(task, render, steps, look_every):
+    """Steps the suite's environment and ours; returns ours' observations."""
+    theirs, picture = suite_environment(task, 3, render)
+    ours = control_suite.ControlSuite(f'dmc_{task}', action_repeat=1, render=render, seed=3)
+    bounds, random = theirs.action_spec(), np.random.default_rng(0)
+    theirs.reset()
+    observations = [ours.reset()[0]]
+    for step in range(steps):
+        if step % look_every == 0:
+            image, depth = picture(depth=False), picture(depth=True)
+            assert np.array_equal(observations[-1]['image'], image)
+            assert np.array_equal(observations[-1]['depth'][..., 0], depth.astype(np.float16))
+            assert np.ptp(image) > 100 and np.ptp(depth) > 1
+            assert 0.001 < (image[..., 0] > wrappers.FOREGROUND).mean() < 0.999
+        action = random.uniform(-1, 1, bounds.shape).astype(np.float32)
+        time_step = theirs.step(
+            (bounds.maximum + bounds.minimum) / 2 + (bounds.maximum - bounds.minimum) / 2 * action)
+        observation, reward, terminated, truncated, info = ours.step(action)
+        observations.append(observation)
+        physics = ours._environment.physics
+        assert np.array_equal(theirs.physics.data.qpos, physics.data.qpos), step
+        assert reward == time_step.reward
+        assert (terminated, truncated, info) == (False, False, {})
+    ours.close()
+    theirs.physics.free()
+    return observations
+
+
+@pytest.mark.parametrize('task', TOUCH)
+def test_touch_leaves_physics_and_pictures_as_the_suite_has_them(elsewhere, task):
+    observations = elsewhere(side_by_side, task, 'light', 200, 50)
+    touch = np.stack([observation['touch'] for observation in observations])
+    assert touch.shape == (201, TOUCH[task]) and touch.dtype == np.float32
+    assert (touch >= 0).all()
+    if task != 'ball_in_cup_catch':  # where a random action catches no ball
+        assert (touch > 0).any(axis=0).all()
+
+
+def test_full_visuals_are_the_suite_s(elsewhere):
+    elsewhere(side_by_side, 'walker_walk', 'full', 4, 1)
+
+
+def catch():
+    env = control_suite.ControlSuite('dmc_ball_in_cup_catch', 'touch')
+    before = env.reset()[0]['touch'][0]
+    data = env._environment.physics.named.data
+    data.qpos['cup_z'] = data.qpos['cup_x'] = data.qpos['ball_x'] = 0
+    data.qpos['ball_z'] = 0.6 - 0.2 - 0.06  # in the cup, a little above its floor
+    for _ in range(50):
+        observation = env.step(np.zeros(2))[0]
+    weight = env._environment.physics.named.model.body_mass['ball'] * 9.81
+    env.close()
+    return before, observation['touch'][0], weight
+
+
+def test_cup_feels_the_weight_of_the_ball_in_newtons(elsewhere):
+    before, after, weight = elsewhere(catch)
+    assert before == 0
+    assert after == pytest.approx(weight, rel=0.1)
+
+
+def every_task():
+    suite = control_suite._suite()
+    for domain, name in suite.ALL_TASKS:
+        env = control_suite.ControlSuite(f'dmc_{domain}_{name}')
+        env.reset()
+        observation = env.step(env.action_space.sample())[0]
+        assert env.observation_space.contains(observation), (domain, name)
+        assert np.ptp(observation['image']) > 50, (domain, name)
+        assert np.ptp(observation['depth']) > 0, (domain, name)
+        assert np.isfinite(observation['depth']).all(), (domain, name)
+        env.close()
+    return len(suite.ALL_TASKS)
+
+
+def test_every_task_of_the_suite_loads_and_renders(elsewhere):
+    assert elsewhere(every_task) >= 40
+
+
+def decisions(action_repeat):
+    env = control_suite.ControlSuite(
+        'dmc_walker_stand', 'touch', action_repeat=action_repeat, time_limit=10, seed=1)
+    env.reset()
+    ends, rewards = [], []
+    while not (ends and any(ends[-1])):
+        _, reward, *end, _ = env.step(np.full(6, 0.5))
+        rewards.append(reward)
+        ends.append(end)
+    return rewards, ends
+
+
+def test_action_repeat_sums_rewards_and_time_limit_truncates(elsewhere):
+    single, ends = elsewhere(decisions, 1)
+    assert ends == [[False, False]] * 9 + [[False, True]]
+    assert len(set(single)) > 5
+    repeated, ends = elsewhere(decisions, 3)
+    assert ends == [[False, False]] * 3 + [[False, True]]
+    np.testing.assert_allclose(
+        repeated, [sum(single[start:start + 3]) for start in range(0, 10, 3)])
+
+
+def long_episode():
+    env = control_suite.ControlSuite(
+        'dmc_finger_spin', 'touch', action_repeat=2000, time_limit=1500)
+    env.reset()
+    return env.step(np.zeros(2))[2:4], env._steps
+
+
+def test_the_suite_s_own_time_limit_does_not_count(elsewhere):
+    assert elsewhere(long_episode) == ((False, True), 1500)
+
+
+def rest():
+    env = control_suite.ControlSuite('dmc_lqr_lqr_2_1', 'depth', action_repeat=3)
+    env.reset()
+    physics = env._environment.physics
+    env.step(np.full(1, 0.5))
+    control = physics.data.ctrl.copy()
+    with physics.reset_context():
+        physics.data.qpos[:] = 0
+    return control, env.step(np.zeros(1))[1:4]
+
+
+def test_unbounded_control_and_termination_of_lqr(elsewhere):
+    control, (reward, terminated, truncated) = elsewhere(rest)
+    assert control.tolist() == [0.5]
+    assert (terminated, truncated) == (True, False)
+    assert reward == pytest.approx(1)  # of one control step: the other two are not taken
+
+
+def actions():
+    env = control_suite.ControlSuite('dmc_quadruped_walk', 'touch')
+    env.reset()
+    specification, controls = env._environment.action_spec(), []
+    for action in (-1, 0, 1, 7):
+        env.step(np.full(12, action))
+        controls.append(env._environment.physics.data.ctrl.copy())
+    refused = []
+    for action in (np.full(12, np.nan), np.full(12, np.inf), np.zeros(1)):
+        try:
+            env.step(action)
+        except ValueError as error:
+            refused.append(str(error))
+    return specification.minimum, specification.maximum, controls, refused
+
+
+def test_actions_are_rescaled_and_checked(elsewhere):
+    low, high, controls, refused = elsewhere(actions)
+    assert not np.allclose(high, 1)
+    np.testing.assert_allclose(controls, [low, (low + high) / 2, high, high])
+    assert len(refused) == 3 and all('12 finite numbers' in message for message in refused)
+
+
+def constant_frame():
+    env = control_suite.ControlSuite('dmc_pendulum_swingup', 'image')
+    env.camera.draw = lambda: env.camera.image.fill(7)
+    try:
+        env.reset()
+    except UserError as error:
+        return str(error)
+
+
+def test_constant_frame_is_an_error(elsewhere):
+    message = elsewhere(constant_frame)
+    assert 'libegl1' in message and 'MUJOCO_GL=osmesa' in message

@@ -1,0 +1,162 @@
+"""Tests of the environments in processes of their own."""
+
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+from test_wrappers import equal
+
+import processes
+from config import Config, UserError
+
+ROOT = pathlib.Path(processes.__file__).parent
+
+
+def run_script(tmp_path, text, **arguments):
+    path = tmp_path / 'script.py'
+    path.write_text(text)
+    return subprocess.Popen(
+        [sys.executable, str(path)], env=os.environ | {'PYTHONPATH': str(ROOT)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **arguments)
+
+
+def test_import_brings_neither_tensorflow_nor_simulator(tmp_path):
+    out, err = run_script(tmp_path, (
+        'import sys, processes\n'
+        'print([name for name in ("tensorflow", "dm_control", "mujoco") if name in sys.modules])'
+    )).communicate()
+    assert out == '[]\n', err
+
+
+@pytest.fixture(scope='module')
+def description(videos):
+    return processes.describe(Config(natural_train=videos, natural_valid=videos))
+
+
+def test_description(description):
+    spaces = description.observation_space.spaces
+    assert description.sensors == ('image', 'depth', 'touch')
+    assert {name: (space.shape, space.dtype.name) for name, space in spaces.items()} == {
+        'image': ((64, 64, 3), 'uint8'), 'image_flag': ((1,), 'float32'),
+        'depth': ((64, 64, 1), 'float16'), 'depth_flag': ((1,), 'float32'),
+        'touch': ((2,), 'float32'), 'touch_flag': ((1,), 'float32')}
+    assert description.action_space == gymnasium.spaces.Box(-1, 1, (6,), np.float32)
+
+
+def test_vector_aligns_episodes_and_hears_no_ctrl_c(config, description):
+    main = sys.modules['__main__']
+    envs = processes.vector(config, 'train', 2, description, seed=0)
+    try:
+        assert sys.modules['__main__'] is main
+        first, infos = envs.reset(options={'miss_ratio': 0})
+        assert infos == {} and first['image'].shape == (2, 64, 64, 3)
+        assert not np.array_equal(first['depth'][0], first['depth'][1])
+        kept = {name: value.copy() for name, value in first.items()}
+        previous = first
+        for worker in envs.processes:
+            os.kill(worker.pid, signal.SIGINT)
+        for step in range(1, 9):  # 6 steps an episode are 3 decisions, then comes a reset
+            observation, reward, terminated, truncated, infos = envs.step(
+                np.full((2, 6), np.nan) if step % 4 == 0 else np.ones((2, 6), np.float32))
+            assert infos == {} and not terminated.any()
+            assert truncated.tolist() == [step % 4 == 3] * 2
+            assert (reward == 0).tolist() == [step % 4 == 0] * 2
+            assert all(observation[f'{name}_flag'].all() for name in description.sensors)
+            assert not np.array_equal(observation['depth'], previous['depth'])
+            previous = observation
+        assert equal(first, kept)  # a returned observation is the caller's
+        with pytest.warns(UserWarning), pytest.raises(ValueError, match='6 finite numbers'):
+            envs.step(np.full((2, 6), np.nan))
+    finally:
+        envs.close(terminate=True)
+
+
+def test_vector_repeats_by_seed_split_and_worker(config, description):
+    config = dataclasses.replace(config, natural=False)
+
+    def first(split, seed):
+        envs = processes.vector(config, split, 1, description, seed)
+        observation = envs.reset(options={'miss_ratio': 0})[0]
+        envs.close()
+        return observation
+    same, again = first('train', 1), first('train', 1)
+    assert equal(same, again)
+    for split, seed in (('train', 2), ('valid', 1)):
+        assert not np.array_equal(first(split, seed)['depth'], same['depth'])
+
+
+UNGUARDED = '''
+print('main script runs as', __name__, flush=True)
+import sys, pickle, time
+import config, processes
+config = config.Config(natural=False)
+description = processes.describe(config)
+envs = processes.vector(config, 'train', 2, description, 0)
+envs.reset()
+print('simulator here:', 'dm_control' in sys.modules, flush=True)
+time.sleep(60)
+'''
+
+
+def test_workers_run_no_main_script_and_end_with_a_killed_parent(tmp_path):
+    process = run_script(tmp_path, UNGUARDED)
+    lines = [process.stdout.readline() for _ in range(2)]
+    assert lines == ['main script runs as __main__\n', 'simulator here: False\n']
+    process.kill()
+    out, err = process.communicate(timeout=20)  # its end: all holders of the pipes are gone
+    assert out == '' and 'Traceback' not in err
+
+
+class Hostile:
+    """A configuration that ends the process that reads it."""
+
+    def __init__(self, error):
+        self.error = error
+        self.seed = 0
+
+    @property
+    def task(self):
+        if self.error == 'crash':
+            os.kill(os.getpid(), signal.SIGSEGV)
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize('changes, words', [
+    (dict(task='dmc_walker_wakl'), 'dmc_walker_walk'),
+    (dict(task='dmc_humanoid_cmu_run'), 'dmc_humanoid_CMU_run'),
+    (dict(task='dmc_cartpole_balance', sensors='image,touch'), 'no sensor touch'),
+    (dict(natural_train='nowhere.pkl'), 'nowhere.pkl'),
+    (dict(natural_valid='nowhere.pkl'), 'nowhere.pkl'),
+])
+def test_describe_says_what_is_wrong(config, changes, words):
+    with pytest.raises(UserError, match=words) as caught:
+        processes.describe(dataclasses.replace(config, **changes))
+    assert '\n' not in str(caught.value)
+
+
+def test_describe_without_opengl(config, monkeypatch):
+    monkeypatch.setenv('MUJOCO_GL', 'egl')
+    monkeypatch.setenv('MUJOCO_EGL_DEVICE_ID', '99')
+    with pytest.raises(UserError, match=r'libegl1 .* MUJOCO_GL=osmesa'):
+        processes.describe(config)
+
+
+def test_describe_survives_a_crash():
+    with pytest.raises(UserError, match=r'SIGSEGV.*libegl1'):
+        processes.describe(Hostile('crash'))
+    with pytest.raises(UserError, match='reason above'):
+        processes.describe(Hostile('error'))
+
+
+def test_a_sensor_may_be_chosen_and_lacking_ones_are_left_out(config):
+    for changes, sensors in (
+            (dict(task='dmc_cartpole_balance'), ('image', 'depth')),
+            (dict(sensors='touch,depth'), ('depth', 'touch'))):
+        description = processes.describe(dataclasses.replace(config, **changes))
+        assert description.sensors == sensors
