@@ -211,10 +211,10 @@ class ControlSuite(gymnasium.Env):
         self._action_centre, self._action_scale = (high + low) / 2, (high - low) / 2
         self.action_space = gymnasium.spaces.Box(-1, 1, bounds.shape, np.float32)
 
-        self._pictures = [name for name in readers if SENSORS[name].kind == 'picture']
         # Camera 0 of the quadruped looks from so far away that the body is a dot.
         camera = 2 if domain == 'quadruped' else 0
-        self.camera = Camera(physics, camera, render, readers) if self._pictures else None
+        seen = any(SENSORS[name].kind == 'picture' for name in readers)
+        self.camera = Camera(physics, camera, render, readers) if seen else None
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -223,7 +223,8 @@ class ControlSuite(gymnasium.Env):
         self._environment.reset()
         self._steps = 0
         observation = self._observe()
-        if self._pictures and all(np.ptp(observation[key]) == 0 for key in self._pictures):
+        pictures = [value for key, value in observation.items() if SENSORS[key].kind == 'picture']
+        if pictures and all(np.ptp(picture) == 0 for picture in pictures):
             raise no_opengl('all pixels of the first frame are equal')
         return observation, {}
 
