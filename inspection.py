@@ -4,7 +4,8 @@ Writes to <logdir>/inspect/<checkpoint>: the episode as seen, open-loop predicti
 truth, the trust in each sensor moment by moment, and what the heads predict.
 """
 
-import matplotlib
+import itertools
+
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -13,12 +14,9 @@ import pictures
 import tools
 from acting import AgentPolicy, Driver, summary
 from config import SENSORS, flag
+from drawing import BLUE, GREEN, PALETTE, VERMILION, new_figure, shade, sheet
 
-matplotlib.use('Agg')
-from matplotlib import pyplot
-
-# Okabe and Ito's palette, which the colour-blind can tell apart.
-COLOURS = ['#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00']
+DOTS = 110  # an inch
 OBSERVED = 5  # entries seen before a prediction runs open-loop
 
 
@@ -67,9 +65,11 @@ def inspect(experiment):
     folder.mkdir(parents=True, exist_ok=True)
     times = np.arange(len(episode['reward'])) * config.action_repeat
     title = f'{experiment.title}, {step:,} steps'
-    frames = as_seen(episode, sensors)
+    frames = pictures.seen(episode)
     (folder / 'episode.gif').write_bytes(tools.gif(frames, 20))
-    sheet(frames, times, folder / 'episode.png', f'{title}: the episode as seen')
+    sheet(frames, [f'step {time}' for time in times],
+          f'{title}: the episode as seen (orange frame: sensor missing)').savefig(
+              folder / 'episode.png', dpi=DOTS)
     length = min(config.length, entries)
     start = min(entries // 3, entries - length)
     batch = {key: value[None, start:start + length] for key, value in episode.items()}
@@ -97,49 +97,6 @@ def inspect(experiment):
     print(f'{title}: return {numbers["return"]:.1f}; pictures and numbers in {folder}')
 
 
-def as_seen(episode, sensors, factor=3):
-    """uint8 frames [T, height, width, 3]: picture sensors side by side, framed in orange where
-    missing, and a bar for each value of the vector sensors, on a logarithmic scale."""
-    panels, height = [], 64 * factor
-    for sensor in sensors:
-        missing = episode[flag(sensor)][:, 0] == 0
-        if SENSORS[sensor].kind == 'picture':
-            shown = pictures.pixels(sensor, episode[sensor])
-            panel = pictures.enlarged(shown, factor).copy()
-        else:
-            values = np.log1p(np.abs(episode[sensor].astype(np.float32)))
-            values /= max(values.max(), 1e-6)
-            width = 8 * factor
-            panel = np.full((len(values), height, values.shape[1] * width + 8, 3), 30, np.uint8)
-            for t, row in enumerate(values):
-                for i, value in enumerate(row):
-                    top = height - 4 - int(value * (height - 8))
-                    panel[t, top:height - 4, 4 + i * width + 2:(i + 1) * width] = (0, 158, 115)
-        for edge in (np.s_[:, :4], np.s_[:, -4:], np.s_[:, :, :4], np.s_[:, :, -4:]):
-            view = panel[missing]
-            view[edge] = (213, 94, 0)
-            panel[missing] = view
-        panels.append(panel)
-        panels.append(np.full((len(panel), height, 4, 3), 255, np.uint8))
-    frames = np.concatenate(panels[:-1], 2)
-    return frames
-
-
-def sheet(frames, times, path, title, columns=4, rows=4):
-    """Frames at even distances as one picture."""
-    chosen = np.linspace(0, len(frames) - 1, columns * rows).astype(int)
-    size = frames.shape[2] / frames.shape[1]
-    figure, axes = pyplot.subplots(
-        rows, columns, figsize=(2 * columns * size, 2.25 * rows), layout='constrained')
-    for axis, t in zip(axes.flat, chosen):
-        axis.imshow(frames[t])
-        axis.set_title(f'step {times[t]}', fontsize=8)
-        axis.axis('off')
-    figure.suptitle(f'{title} (orange frame: sensor missing)', fontsize=10)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-
-
 def draw_predictions(batch, predictions, times, folder, title, columns=10):
     """A GIF and a contact sheet of each picture sensor: truth, open-loop prediction, error.
     Returns the mean absolute error of each sensor at each entry, in its own unit."""
@@ -153,9 +110,8 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
         missing = batch[flag(sensor)][0, :, 0] == 0
         errors[sensor] = np.where(missing, np.nan, np.abs(truth - guess).mean((1, 2, 3)))
         chosen = np.unique(np.linspace(0, len(video) - 1, columns).astype(int))
-        figure, axes = pyplot.subplots(
-            4, len(chosen), figsize=(1.25 * len(chosen), 5.6), layout='constrained',
-            height_ratios=[1, 1, 1, 1.1])
+        figure, axes = new_figure(
+            4, len(chosen), (1.25 * len(chosen), 5.6), height_ratios=[1, 1, 1, 1.1])
         size = video.shape[1] // 3
         for column, t in enumerate(chosen):
             for row, name in enumerate(('truth', 'prediction', 'error')):
@@ -171,7 +127,7 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
         for axis in axes[3]:
             axis.remove()
         axis = figure.add_subplot(grid[3, :])
-        axis.plot(times, errors[sensor], color=COLOURS[0])
+        axis.plot(times, errors[sensor], color=BLUE)
         shade(axis, times, missing, '0.85')
         axis.axvline(times[min(OBSERVED, len(times) - 1)], color='0.4', linestyle='--')
         axis.set_xlim(times[0], times[-1])
@@ -180,27 +136,15 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
         axis.set_ylabel(f'mean error\n({SENSORS[sensor].unit})', fontsize=8)
         axis.set_ylim(bottom=0)
         figure.suptitle(f'{title}: {sensor}, open loop', fontsize=10)
-        figure.savefig(folder / f'open_loop_{sensor}.png', dpi=110)
-        pyplot.close(figure)
-    return errors
-
-
-def shade(axis, times, missing, colour, low=0.0, high=1.0):
-    """Shade the spans of `times` at which `missing` holds, between two heights of the axis."""
-    step = times[1] - times[0] if len(times) > 1 else 1
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], missing.astype(int), [0]])))
-    for begin, end in edges.reshape(-1, 2):
-        axis.axvspan(times[begin] - step / 2, times[end - 1] + step / 2, low, high,
-                     color=colour, linewidth=0)
+        figure.savefig(folder / f'open_loop_{sensor}.png', dpi=DOTS)
+        return errors
 
 
 def draw_trust(trust, episode, times, sensors, path, title):
     """The share of each sensor in the fused code over time, its drop-outs shaded; without
     shares, the drop-outs alone."""
-    figure, axes = pyplot.subplots(
-        len(sensors), figsize=(10, 1.5 * len(sensors) + 1), sharex=True, squeeze=False,
-        layout='constrained')
-    for axis, sensor, colour in zip(axes[:, 0], sensors, COLOURS):
+    figure, axes = new_figure(len(sensors), 1, (10, 1.5 * len(sensors) + 1), sharex=True)
+    for axis, sensor, colour in zip(axes[:, 0], sensors, itertools.cycle(PALETTE)):
         missing = episode[flag(sensor)][:len(times), 0] == 0
         shade(axis, times, missing, '0.8')
         if sensor in trust:
@@ -212,8 +156,7 @@ def draw_trust(trust, episode, times, sensors, path, title):
     what = 'share of each sensor in the fused code' if trust else (
         'drop-outs (this method has no fusion weights)')
     figure.suptitle(f'{title}: {what}', fontsize=10)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    figure.savefig(path, dpi=DOTS)
 
 
 def discounted_returns(reward, value, discount, terminated):
@@ -235,22 +178,22 @@ def discounted_returns(reward, value, discount, terminated):
 def draw_heads(inside, ahead, episode, times, sensors, path, title):
     """Reward received and predicted, the value beside the discounted returns that it should have
     said, and the divergence over time."""
-    figure, axes = pyplot.subplots(3, figsize=(10, 6.5), sharex=True, layout='constrained')
+    figure, axes = new_figure(3, 1, (10, 6.5), sharex=True)
+    axes = axes[:, 0]
     any_missing = np.any([episode[flag(s)][:len(times), 0] == 0 for s in sensors], 0)
     axes[0].plot(times, episode['reward'][:len(times)], color='0.2', label='received')
-    axes[0].plot(times, inside['reward'], color=COLOURS[5], linewidth=1, label='predicted')
+    axes[0].plot(times, inside['reward'], color=VERMILION, linewidth=1, label='predicted')
     axes[0].set_ylabel('reward\n(a decision)')
     axes[1].plot(times, ahead, color='0.2', label='received from here on\n(then the last value)')
-    axes[1].plot(times, inside['value'], color=COLOURS[0], linewidth=1, label='value')
+    axes[1].plot(times, inside['value'], color=BLUE, linewidth=1, label='value')
     axes[1].set_ylabel('discounted return')
     for axis in axes[:2]:
         axis.legend(loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
-    axes[2].plot(times, inside['divergence'], color=COLOURS[2])
+    axes[2].plot(times, inside['divergence'], color=GREEN)
     axes[2].set_ylabel('KL(posterior, prior)\n(nats)')
     for axis in axes:
         shade(axis, times, any_missing, '0.9')
         axis.set_xlim(times[0], times[-1])
     axes[2].set_xlabel('environment steps (shaded: some sensor is missing)')
     figure.suptitle(f'{title}: what the heads say', fontsize=10)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    figure.savefig(path, dpi=DOTS)

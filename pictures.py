@@ -1,8 +1,12 @@
 """Pictures and videos of what the agent sees and predicts; numbers in, uint8 pixels out."""
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 
 from config import SENSORS, flag
+from drawing import GREEN, VERMILION, rgb
 
 # Depth is drawn from this distance, black, to the far one, white, on a logarithmic scale, in
 # metres: the body stands at 2 to 4 m, the floor runs to more than 60 m.
@@ -30,29 +34,75 @@ def enlarged(frames, factor):
     return frames.repeat(factor, -3).repeat(factor, -2)
 
 
+def enlarged_pixels(sensor, values, factor):
+    """Raw pictures as frames, each pixel `factor` times as large."""
+    return enlarged(pixels(sensor, values), factor)
+
+
+def bars(sensor, values, factor):
+    """A bar for each value, on a logarithmic scale up to the largest of all times."""
+    heights = np.log1p(np.abs(np.asarray(values, np.float32)))
+    heights /= max(heights.max(), 1e-6)
+    height, width = 64 * factor, 8 * factor
+    frames = np.full((len(heights), height, heights.shape[1] * width + 8, 3), 30, np.uint8)
+    for frame, row in zip(frames, heights):
+        for index, value in enumerate(row):
+            top = height - 4 - int(value * (height - 8))
+            frame[top:height - 4, 4 + index * width + 2:(index + 1) * width] = rgb(GREEN)
+    return frames
+
+
+def truth_prediction_error(sensor, truth, guess):
+    """Raw pictures [B, L, ...] above those that were predicted, above their difference: uint8
+    [B, L, 3 height, width, 3]."""
+    truth, guess = pixels(sensor, truth), pixels(sensor, guess)
+    error = np.abs(truth.astype(int) - guess).astype(np.uint8)
+    return np.concatenate([truth, guess, error], 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """How a kind of sensor is drawn.
+
+    draw: (sensor, values [T, ...], factor) -> uint8 [T, height, width, 3].
+    compare: (sensor, truth [B, L, ...], prediction) -> uint8 [B, L, height, width, 3], or None
+    for a kind of which no prediction is drawn.
+    """
+
+    draw: Callable
+    compare: Callable | None
+
+
+PANELS = {
+    'picture': Panel(enlarged_pixels, truth_prediction_error),
+    'vector': Panel(bars, None),
+}
+
+
 def seen(episode, factor=3):
-    """An episode (arrays [time, ...]) as the agent sees it: its picture sensors side by side,
-    black where one is missing. uint8 [time, 64 factor, 64 factor sensors, 3]."""
-    sensors = [s for s, row in SENSORS.items() if row.kind == 'picture' and s in episode]
-    frames = []
-    for sensor in sensors:
-        present = np.asarray(episode[flag(sensor)])[..., None, None] > 0
-        frames.append(np.where(present, pixels(sensor, episode[sensor]), 0))
-    return enlarged(np.concatenate(frames, -2), factor).astype(np.uint8)
+    """An episode (arrays [time, ...]) as the agent sees it: its sensors side by side, framed in
+    orange where one is missing. uint8 [time, 64 factor, width, 3]."""
+    panels = []
+    for sensor in (name for name in SENSORS if name in episode):
+        panel = PANELS[SENSORS[sensor].kind].draw(sensor, episode[sensor], factor)
+        missing = np.asarray(episode[flag(sensor)])[:, 0] == 0
+        for edge in (np.s_[:, :4], np.s_[:, -4:], np.s_[:, :, :4], np.s_[:, :, -4:]):
+            view = panel[missing]
+            view[edge] = rgb(VERMILION)
+            panel[missing] = view
+        panels += [panel, np.full((len(panel), panel.shape[1], 4, 3), 255, np.uint8)]
+    return np.concatenate(panels[:-1], 2)
 
 
 def open_loop(batch, predictions, factor=2):
     """Truth, prediction and absolute error, one above the other, of each sequence side by side.
 
-    batch: raw arrays [B, L, ...]; predictions: sensor -> scaled [B, L, *shape], pictures only.
-    Returns sensor -> uint8 [L, 3 x 64 factor, B x 64 factor, 3].
+    batch: raw arrays [B, L, ...]; predictions: sensor -> scaled [B, L, *shape].
+    Returns sensor -> uint8 [L, 3 x 64 factor, B x 64 factor, 3], for kinds that are compared.
     """
     videos = {}
     for sensor, prediction in predictions.items():
-        if SENSORS[sensor].kind == 'picture':
-            truth = pixels(sensor, batch[sensor])
-            guess = pixels(sensor, unscaled(sensor, prediction))
-            error = np.abs(truth.astype(int) - guess).astype(np.uint8)
-            column = np.concatenate([truth, guess, error], 2)
+        if compare := PANELS[SENSORS[sensor].kind].compare:
+            column = compare(sensor, batch[sensor], unscaled(sensor, prediction))
             videos[sensor] = enlarged(np.concatenate(list(column), 2), factor)
     return videos

@@ -24,38 +24,26 @@ import textwrap
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure  # without pyplot, Agg draws and no screen is needed
-from matplotlib.ticker import EngFormatter, MaxNLocator, MultipleLocator
-from matplotlib.transforms import ScaledTranslation
 
 import commandline
+import drawing
 from config import UserError
-from logs import (
+from drawing import GREY, hour_axis, legend, logarithmic, panels, return_axis, step_axis
+from logs import everyone, having, label, load, order, read_steps, run_folders, short
+from summaries import (
     LEAST_RUNS,
     aggregate,
-    conditions,
     default_bin,
     evaluations,
-    everyone,
-    having,
-    label,
+    judged_under,
     learning_curve,
-    load,
-    order,
-    read_steps,
-    run_folders,
-    short,
     table,
     write_table,
 )
 
-# Okabe and Ito's colours, which stay apart under the common kinds of colour blindness.
-COLOURS = {'mummi': '#0072B2', 'cvrl': '#E69F00', 'dreamer': '#009E73'}
-OTHER_COLOURS = ('#CC79A7', '#D55E00', '#56B4E9', '#000000')
-# For many values of a setting: of Paul Tol's, the ones that are not like those above.
-MORE_COLOURS = ('#882255', '#999933', '#332288')
+COLOURS = {'mummi': drawing.BLUE, 'cvrl': drawing.ORANGE, 'dreamer': drawing.GREEN}
+OTHER_COLOURS = (drawing.PURPLE, drawing.VERMILION, drawing.SKY, drawing.BLACK)
 MARKERS = 'osD^vPX'
-GREY = '#808080'
 REFERENCE_MARKERS = 'dph*<>'  # others than the methods'
 RANGE = 100  # of the median: where a metric's largest value is above it, its axis is logarithmic
 LEGEND_LINE = 0.17  # inches
@@ -69,59 +57,12 @@ def styles(groups):
     methods = sorted({method for group in groups.values() for method in group}, key=order)
     others = [method for method in methods if method not in COLOURS]
     palette = [*OTHER_COLOURS, *(colour for name, colour in COLOURS.items() if name not in methods),
-               *MORE_COLOURS]
+               *drawing.MORE_COLOURS]
     colours = COLOURS | {
         method: palette[index % len(palette)] for index, method in enumerate(others)}
     names = list(COLOURS) + others
     return {method: (colours[method], MARKERS[names.index(method) % len(MARKERS)])
             for method in methods}
-
-
-def panels(titles, columns=3, width=4.8, height=3.9):
-    """(figure, list of axes with `titles`), at most `columns` side by side; sizes in inches."""
-    columns = min(len(titles), columns)
-    rows = math.ceil(len(titles) / columns)
-    figure = Figure(figsize=(width * columns, height * rows + 0.5), layout='constrained')
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for surplus in axes[len(titles):]:
-        surplus.remove()
-    for one, name in zip(axes, titles):
-        one.set_title(name.removeprefix('dmc_').replace('_', ' '), fontsize=11)
-        one.spines[['top', 'right']].set_visible(False)
-        one.grid(color='#E0E0E0', linewidth=0.6)
-        one.set_axisbelow(True)
-    return figure, axes[:len(titles)]
-
-
-def legend(axes, drop=40):
-    """A legend `drop` points under the panel, where it hides no data."""
-    if axes.get_legend_handles_labels()[0]:
-        shift = ScaledTranslation(0, -drop / 72, axes.figure.dpi_scale_trans)
-        axes.legend(loc='upper center', bbox_to_anchor=(0.5, 0), fontsize=8, frameon=False,
-                    bbox_transform=axes.transAxes + shift, borderaxespad=0)
-
-
-def return_axis(axes, name='episode return'):
-    axes.set_ylabel(name)
-    axes.set_ylim(bottom=0)  # rewards of the suite are never negative
-
-
-def step_axis(axes):
-    axes.set_xlabel('environment steps')
-    axes.xaxis.set_major_formatter(EngFormatter(sep=''))
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.set_xlim(left=0)
-
-
-def hour_axis(axes):
-    axes.set_xlabel('hours of wall time')
-    axes.xaxis.set_major_formatter(lambda seconds, _: f'{seconds / 3600:g}')
-    longest = axes.get_xlim()[1]
-    axes.xaxis.set_major_locator(MultipleLocator(
-        next((part for part in (360, 900, 1800) if longest <= 10 * part),
-             3600 * math.ceil(longest / 36000))))
-    axes.set_xlim(left=0)
 
 
 def save(figure, caption, outdir, name):
@@ -255,7 +196,7 @@ def draw_single_sensor(groups, outdir):
         print('no results.csv with single sensors: figure single_sensor left out')
         return
     columns = [('ratio', 0.0)] + [
-        one for one in conditions(everyone(groups)) if one[0] != 'ratio']
+        one for one in judged_under(everyone(groups)) if one[0] != 'ratio']
     figure, axes = panels(list(groups), 1, width=max(5, 2 + len(columns)), height=3.6)
     for one, group in zip(axes, groups.values()):
         broad = 0.8 / len(group)
@@ -351,7 +292,7 @@ def draw_losses(groups, outdir, names):
             values = np.abs(np.concatenate([line.get_ydata() for line in one.lines] or [[0]]))
             typical = np.median(values)
             if values.max(initial=0) > RANGE * typical > 0:  # one run that diverges hides no other
-                one.set_yscale('symlog', linthresh=typical)
+                logarithmic(one, typical)
             step_axis(one)
             legend(one)
     save(figure, 'Metrics of training; a line a seed', outdir, 'losses')

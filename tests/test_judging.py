@@ -353,17 +353,3 @@ def test_damaged_results_are_named_before_anything_is_played(judged):
             assert (folder / 'results.csv').read_bytes() == content
     finally:
         (folder / 'results.csv').write_bytes(before)
-
-
-def test_missing_sensors_are_framed_in_the_episode_as_seen():
-    episode = {
-        'image': np.full((2, 64, 64, 3), 100, np.uint8),
-        'image_flag': np.array([[1], [0]], np.float32),
-        'touch': np.array([[0, 9], [9, 0]], np.float32),
-        'touch_flag': np.ones((2, 1), np.float32)}
-    frames = inspection.as_seen(episode, ['image', 'touch'], factor=2)
-    assert frames.dtype == np.uint8 and frames.shape[:2] == (2, 128)
-    assert frames[0, 0, 0].tolist() == [100, 100, 100]
-    assert frames[1, 0, 0].tolist() == [213, 94, 0]
-    green = (frames == (0, 158, 115)).all(-1).sum(1)  # the height of the bars, by column
-    assert green[0].argmax() > green[1].argmax()

@@ -15,8 +15,10 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import commandline
 import config
+import drawing
 import logs
 import plotting
+import summaries
 
 EPISODES = ('step', 'updates', 'seconds', 'mode', 'return', 'length', 'missing_image')
 RESULTS = ('step', 'condition', 'sensor', 'ratio', 'missing_image', 'return', 'length', 'seed',
@@ -101,7 +103,7 @@ def test_all_figures_show_something(tmp_path, capsys):
 
 
 def test_blank_page_is_told_apart(tmp_path):
-    figure, (axes,) = plotting.panels([''])
+    figure, (axes,) = drawing.panels([''])
     axes.remove()
     figure.savefig(tmp_path / 'blank.png')
     assert not shows_something(tmp_path / 'blank.png')
@@ -138,7 +140,7 @@ def test_learning_curve_against_loops(tmp_path):
     for seed, (level, count) in levels.items():
         make(tmp_path, seed=seed, level=level, count=count)
     runs = logs.load([tmp_path])[WALK]['mummi']
-    curve = logs.learning_curve(runs, 'train', 3000)
+    curve = summaries.learning_curve(runs, 'train', 3000)
     assert list(curve.index) == list(range(7))
     for index, row in curve.iterrows():
         means = []
@@ -152,7 +154,7 @@ def test_learning_curve_against_loops(tmp_path):
         assert row['deviation'] == pytest.approx(statistics.stdev(means))
     assert curve['at'][1] == 5000  # the mean of 4000, 5000 and 6000
     # An episode takes 90 seconds: bins of 270 hold the same episodes.
-    timed = logs.learning_curve(runs, 'train', 270, against='seconds')
+    timed = summaries.learning_curve(runs, 'train', 270, against='seconds')
     assert list(timed['mean']) == list(curve['mean']) and timed['at'][1] == 450
 
 
@@ -162,20 +164,20 @@ def test_curve_of_one_run_gaps_and_smoothing(tmp_path):
         (step, 1, 1, 'train', value, 1000, 0)
         for step, value in ((1000, 10), (2000, 30), (5000, 60))])
     (run,) = logs.load([tmp_path])[WALK]['mummi']
-    curve = logs.learning_curve([run], 'train', 1000)
+    curve = summaries.learning_curve([run], 'train', 1000)
     assert list(curve['mean']) == [10, 30, 40, 50, 60] and curve['deviation'].isna().all()
-    smooth = logs.learning_curve([run], 'train', 1000, smooth=3)
+    smooth = summaries.learning_curve([run], 'train', 1000, smooth=3)
     assert list(smooth['mean']) == pytest.approx([20, 80 / 3, 40, 50, 55])
-    assert not len(logs.learning_curve([run], 'eval', 1000))
+    assert not len(summaries.learning_curve([run], 'eval', 1000))
 
 
 def test_default_bin(tmp_path):
     make(tmp_path / 'in')
     make(tmp_path / 'in', seed=1, count=400)
     groups = logs.load([tmp_path / 'in'])
-    assert logs.default_bin(logs.everyone(groups), 'train') == 10000
-    assert logs.default_bin(groups[WALK]['mummi'][:1], 'train') == 1000
-    assert logs.default_bin(groups[WALK]['mummi'][:1], 'eval') == 5000
+    assert summaries.default_bin(logs.everyone(groups), 'train') == 10000
+    assert summaries.default_bin(groups[WALK]['mummi'][:1], 'train') == 1000
+    assert summaries.default_bin(groups[WALK]['mummi'][:1], 'eval') == 5000
 
 
 @pytest.mark.parametrize('text, kept, said', [
@@ -209,7 +211,7 @@ def test_damaged_runs_do_not_stop_the_others(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f'{damaged[0]}: left out, no episode yet' in printed
     assert 'not a readable configuration' in printed
-    assert logs.table(groups)['seeds'].tolist() == [2]
+    assert summaries.table(groups)['seeds'].tolist() == [2]
     plotting.draw_missing_ratio(groups, tmp_path)
     assert drawn(tmp_path) == {'missing_ratio'}
 
@@ -360,14 +362,14 @@ def test_many_curves_keep_their_colours_apart_and_their_panels_high(tmp_path):
 def test_evaluations_against_loops(tmp_path):
     for seed, level in enumerate((100.0, 200.0)):
         make(tmp_path, seed=seed, level=level)
-    rows = logs.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'ratio')
+    rows = summaries.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'ratio')
     for ratio in (0, 0.1):
         values = [[level * (1 - ratio) + 10 * episode for episode in range(3)]
                   for level in (100.0, 200.0)]
         assert rows['mean'][ratio] == pytest.approx(statistics.mean(map(statistics.mean, values)))
         assert rows['deviation'][ratio] == pytest.approx(statistics.stdev(values[0] + values[1]))
         assert rows['runs'][ratio] == 2 and rows['episodes'][ratio] == 6
-    only = logs.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'only')
+    only = summaries.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'only')
     assert list(only.index) == ['image', 'touch'] and only['mean']['image'] == 76
 
 
@@ -377,7 +379,7 @@ def test_mean_counts_seeds_equally_and_the_newest_checkpoint_only(tmp_path, caps
         write(os.path.join(folder, 'results.csv'), RESULTS, [
             (500, 'ratio', '', 0, 0, 999, 1000, 9, 0),
             *((1000, 'ratio', '', 0, 0, value, 1000, 9, 0) for value in values)])
-    rows = logs.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'ratio')
+    rows = summaries.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'ratio')
     assert rows['mean'][0] == 50
     assert capsys.readouterr().out.count('1 rows of older checkpoints left out') == 2
 
@@ -388,7 +390,7 @@ def test_table_says_at_which_checkpoints_and_how_many_seeds_were_judged(tmp_path
     make(tmp_path / 'in', method='cvrl', count=10)
     groups = logs.load([tmp_path / 'in'])
     assert f'{WALK}: judged at different steps, 10k, 20k' in capsys.readouterr().out
-    logs.write_table(logs.table(groups), tmp_path)
+    summaries.write_table(summaries.table(groups), tmp_path)
     assert '| (steps of the checkpoint) | 20k, 1 of 2 seeds | 10k |' in (
         tmp_path / 'table.md').read_text().splitlines()
 
@@ -399,7 +401,7 @@ def test_rows_that_were_judged_under_other_settings_are_left_out(tmp_path, capsy
         (1000, 'ratio', '', 0, 0, value, 1000, 9, number, options)
         for number, (value, options) in enumerate((
             (10, ''), (20, ''), (99, 'natural=False'), (98, 'render=full envs=2')))])
-    rows = logs.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'ratio')
+    rows = summaries.evaluations(logs.load([tmp_path])[WALK]['mummi'], 'ratio')
     assert rows['mean'][0] == 15 and rows['episodes'][0] == 2
     assert '2 rows left out, judged with natural=False, render=full envs=2' in (
         capsys.readouterr().out)
@@ -411,8 +413,8 @@ def test_interquartile_mean_against_a_loop():
         values = random.exponential(size=count).tolist()
         cut = math.floor(count / 4)
         middle = sorted(values)[cut:count - cut]
-        assert logs.interquartile_mean(values) == pytest.approx(sum(middle) / len(middle))
-    assert logs.interquartile_mean([0, 5, 6, 1000]) == 5.5
+        assert summaries.interquartile_mean(values) == pytest.approx(sum(middle) / len(middle))
+    assert summaries.interquartile_mean([0, 5, 6, 1000]) == 5.5
 
 
 def test_bootstrap():
@@ -420,15 +422,15 @@ def test_bootstrap():
     scores = [random.normal(0.5 + 0.1 * task, 0.1, size=200) for task in range(3)]
     widths = []
     for count in (3, 12, 50, 200):
-        point, low, high = logs.bootstrap([task[:count] for task in scores])
+        point, low, high = summaries.bootstrap([task[:count] for task in scores])
         assert low < point < high
-        assert point == pytest.approx(logs.interquartile_mean(
+        assert point == pytest.approx(summaries.interquartile_mean(
             np.concatenate([task[:count] for task in scores])))
         widths.append(high - low)
     assert widths == sorted(widths, reverse=True) and widths[-1] < widths[0] / 4
-    assert logs.bootstrap(scores) == logs.bootstrap(scores)
+    assert summaries.bootstrap(scores) == summaries.bootstrap(scores)
     # Stratified: runs are drawn within a task, so tasks of equal runs have no spread at all.
-    assert logs.bootstrap([np.full(4, 0.1), np.full(4, 0.9)]) == pytest.approx((0.5,) * 3)
+    assert summaries.bootstrap([np.full(4, 0.1), np.full(4, 0.9)]) == pytest.approx((0.5,) * 3)
 
 
 def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
@@ -437,7 +439,7 @@ def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
         make(tmp_path, WALK, 'cvrl', seed, level=50.0)
         make(tmp_path, RUN, 'mummi', seed, level=900.0)
     make(tmp_path, WALK, 'dreamer')
-    frame = logs.aggregate(logs.load([tmp_path])).set_index(['method', 'at'])
+    frame = summaries.aggregate(logs.load([tmp_path])).set_index(['method', 'at'])
     assert set(frame.index) == {(method, at) for method in ('mummi', 'cvrl')
                                 for at in ('final', 0.0, 0.1)}
     assert set(frame['runs']) == {3} and set(frame['tasks']) == {1}
@@ -462,7 +464,7 @@ def test_table(tmp_path):
         make(tmp_path / 'in', seed=seed, level=level, count=30 - 10 * seed, steps=30000)
     make(tmp_path / 'in', method='cvrl', results=False)
     (tmp_path / 'out').mkdir()
-    logs.write_table(logs.table(logs.load([tmp_path / 'in'])), tmp_path / 'out')
+    summaries.write_table(summaries.table(logs.load([tmp_path / 'in'])), tmp_path / 'out')
     with open(tmp_path / 'out' / 'table.csv', encoding='utf-8') as file:
         mummi, cvrl = csv.DictReader(file)
     assert (mummi['task'], mummi['method'], cvrl['method']) == (WALK, 'mummi', 'cvrl')
@@ -540,7 +542,7 @@ def test_table_of_one_episode_and_no_whole_sensors_has_no_spread_and_no_fraction
     folder = make(tmp_path / 'in')
     write(os.path.join(folder, 'results.csv'), RESULTS, [
         (20000, 'without', 'image', '', 0.5, 123, 1000, 9, 0)])
-    logs.write_table(logs.table(logs.load([tmp_path / 'in'])), tmp_path)
+    summaries.write_table(summaries.table(logs.load([tmp_path / 'in'])), tmp_path)
     assert '| image gone | 123 |' in (tmp_path / 'table.md').read_text().splitlines()
 
 

@@ -1,0 +1,108 @@
+"""What all figures share: the palette, panels with their axes, sheets of frames.
+
+Figures are made without pyplot, so that no screen is asked for and nothing stays open. A text is
+drawn letter by letter, whatever it holds: none of it is read as mathematics.
+"""
+
+import math
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, MultipleLocator
+from matplotlib.transforms import ScaledTranslation
+
+# Okabe and Ito's palette, which stays apart under the common kinds of colour blindness.
+BLUE, ORANGE, GREEN, PURPLE = '#0072B2', '#E69F00', '#009E73', '#CC79A7'
+VERMILION, SKY, BLACK, GREY = '#D55E00', '#56B4E9', '#000000', '#808080'
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
+# For many curves: of Paul Tol's, the ones that are not like those above.
+MORE_COLOURS = ('#882255', '#999933', '#332288')
+
+matplotlib.rcParams['text.parse_math'] = False  # a $ in a value or a name is a $
+
+
+def rgb(colour):
+    """A colour as (red, green, blue) from 0 to 255."""
+    return tuple(round(255 * part) for part in matplotlib.colors.to_rgb(colour))
+
+
+def new_figure(rows=1, columns=1, size=(10, 4), **grid):
+    """(figure, axes [rows, columns]); size in inches, grid: further words of `subplots`."""
+    figure = Figure(figsize=size, layout='constrained')
+    return figure, figure.subplots(rows, columns, squeeze=False, **grid)
+
+
+def panels(titles, columns=3, width=4.8, height=3.9):
+    """(figure, list of axes with `titles`), at most `columns` side by side; sizes in inches."""
+    columns = min(len(titles), columns)
+    rows = math.ceil(len(titles) / columns)
+    figure, axes = new_figure(rows, columns, (width * columns, height * rows + 0.5))
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
+    axes = list(axes.flat)
+    for surplus in axes[len(titles):]:
+        surplus.remove()
+    for one, name in zip(axes, titles):
+        one.set_title(name.removeprefix('dmc_').replace('_', ' '), fontsize=11)
+        one.spines[['top', 'right']].set_visible(False)
+        one.grid(color='#E0E0E0', linewidth=0.6)
+        one.set_axisbelow(True)
+    return figure, axes[:len(titles)]
+
+
+def legend(axes, drop=40):
+    """A legend `drop` points under the panel, where it hides no data."""
+    if axes.get_legend_handles_labels()[0]:
+        shift = ScaledTranslation(0, -drop / 72, axes.figure.dpi_scale_trans)
+        axes.legend(loc='upper center', bbox_to_anchor=(0.5, 0), fontsize=8, frameon=False,
+                    bbox_transform=axes.transAxes + shift, borderaxespad=0)
+
+
+def return_axis(axes, name='episode return'):
+    axes.set_ylabel(name)
+    axes.set_ylim(bottom=0)  # rewards of the suite are never negative
+
+
+def step_axis(axes):
+    axes.set_xlabel('environment steps')
+    axes.xaxis.set_major_formatter(EngFormatter(sep=''))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlim(left=0)
+
+
+def hour_axis(axes):
+    axes.set_xlabel('hours of wall time')
+    axes.xaxis.set_major_formatter(lambda seconds, _: f'{seconds / 3600:g}')
+    longest = axes.get_xlim()[1]
+    axes.xaxis.set_major_locator(MultipleLocator(
+        next((part for part in (360, 900, 1800) if longest <= 10 * part),
+             3600 * math.ceil(longest / 36000))))
+    axes.set_xlim(left=0)
+
+
+def logarithmic(axes, typical):
+    """A vertical axis that is logarithmic above the size `typical`, below zero too."""
+    axes.set_yscale('symlog', linthresh=typical)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+
+
+def shade(axes, times, missing, colour, low=0.0, high=1.0):
+    """Shade the spans of `times` at which `missing` holds, between two heights of the axes."""
+    step = times[1] - times[0] if len(times) > 1 else 1
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], missing.astype(int), [0]])))
+    for begin, end in edges.reshape(-1, 2):
+        axes.axvspan(times[begin] - step / 2, times[end - 1] + step / 2, low, high,
+                     color=colour, linewidth=0)
+
+
+def sheet(frames, titles, caption, columns=4, rows=4):
+    """The figure of frames at even distances. frames: uint8 [T, height, width, 3]; titles: one
+    for each of them."""
+    shape = frames.shape[2] / frames.shape[1]
+    figure, axes = new_figure(rows, columns, (2 * columns * shape, 2.25 * rows))
+    for one, t in zip(axes.flat, np.linspace(0, len(frames) - 1, columns * rows).astype(int)):
+        one.imshow(frames[t])
+        one.set_title(titles[t], fontsize=8)
+        one.axis('off')
+    figure.suptitle(caption, fontsize=10)
+    return figure

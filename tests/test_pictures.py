@@ -1,0 +1,101 @@
+"""Frames of videos: pixels, panels, and what an agent sees and predicts."""
+
+import numpy as np
+import pytest
+
+import networks
+import pictures
+from config import SENSORS
+
+
+def test_pixels_of_an_image_are_the_image():
+    raw = np.arange(48).reshape(1, 4, 4, 3).astype(np.uint8)
+    found = pictures.pixels('image', raw)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, raw)
+    np.testing.assert_array_equal(
+        pictures.pixels('image', np.float32([[[[-5, 254.5, 300]]]])), [[[[0, 254, 255]]]])
+
+
+def test_pixels_of_depth_are_logarithmic_from_1_to_100_metres():
+    metres = np.array([0, 0.5, 1, 10 ** 0.5, 10, 100, 1000, np.inf], np.float16)
+    found = pictures.pixels('depth', metres.reshape(2, 4, 1))
+    assert found.shape == (2, 4, 3) and found.dtype == np.uint8
+    np.testing.assert_allclose(
+        found[..., 0].ravel().astype(int), [0, 0, 0, 63.75, 127.5, 255, 255, 255], atol=1)
+    assert np.ptp(found, -1).max() == 0
+
+
+@pytest.mark.parametrize('sensor', SENSORS)
+def test_unscaled_inverts_what_the_networks_read(sensor):
+    raw = np.random.default_rng(0).uniform(0, 255, (3, 5, 2)).astype(np.float32)
+    scaled = networks.scaled(sensor, raw).numpy()
+    np.testing.assert_allclose(scaled, raw * SENSORS[sensor].scale + SENSORS[sensor].offset)
+    np.testing.assert_allclose(pictures.unscaled(sensor, scaled), raw, atol=1e-3)
+
+
+def test_enlarged_repeats_pixels():
+    frame = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+    found = pictures.enlarged(frame, 3)
+    assert found.shape == (1, 6, 6, 3)
+    for row in range(6):
+        for column in range(6):
+            assert (found[0, row, column] == frame[0, row // 3, column // 3]).all()
+
+
+def test_seen_is_the_sensors_side_by_side_and_framed_where_one_is_missing():
+    random = np.random.default_rng(0)
+    image = random.integers(1, 200, (3, 64, 64, 3)).astype(np.uint8)
+    depth = random.uniform(2, 50, (3, 64, 64, 1)).astype(np.float16)
+    one, two = np.float32([[1], [0], [1]]), np.float32([[1], [1], [0]])
+    found = pictures.seen({
+        'depth': depth, 'depth_flag': two, 'image': image, 'image_flag': one,
+        'reward': np.zeros(3)}, factor=2)
+    assert found.shape == (3, 128, 260, 3) and found.dtype == np.uint8
+    assert (found[:, :, 128:132] == 255).all()
+    for left, present, raw in (0, one, image), (132, two, pictures.pixels('depth', depth)):
+        panel = found[:, :, left:left + 128]
+        inside = np.s_[:, 4:-4, 4:-4]
+        whole = raw.repeat(2, 1).repeat(2, 2)
+        np.testing.assert_array_equal(panel[inside], whole[inside])
+        framed = (panel[:, :4] == (213, 94, 0)).all((1, 2, 3))
+        np.testing.assert_array_equal(framed, present[:, 0] == 0)
+        np.testing.assert_array_equal(panel[~framed], whole[~framed])
+    assert pictures.seen({'depth': depth, 'depth_flag': two}).shape == (3, 192, 192, 3)
+    assert pictures.seen({'touch': depth[:, :2, 0, 0], 'touch_flag': two}).shape == (3, 192, 56, 3)
+
+
+def test_open_loop_is_truth_above_prediction_above_error():
+    image = np.zeros((2, 3, 4, 4, 3), np.uint8)
+    image[0, 1], image[1, 1] = 200, 10
+    guess = np.full((2, 3, 4, 4, 3), 50, np.float32)
+    depth = np.full((2, 3, 4, 4, 1), 100, np.float16)
+    found = pictures.open_loop(
+        {'image': image, 'depth': depth, 'touch': np.zeros((2, 3, 2))},
+        {'image': guess / 255 - 0.5, 'touch': np.zeros((2, 3, 2)),
+         'depth': np.full((2, 3, 4, 4, 1), 1 / 200 - 0.5)}, factor=2)
+    assert set(found) == {'image', 'depth'}
+    for video in found.values():
+        assert video.shape == (3, 24, 16, 3) and video.dtype == np.uint8
+    # Time 1; sequence 0 in the left half, sequence 1 in the right.
+    for half, truth in (slice(0, 8), 200), (slice(8, 16), 10):
+        column = found['image'][1][:, half].astype(int)
+        assert (column[:8] == truth).all()
+        assert (np.abs(column[8:16] - 50) <= 1).all()
+        assert (column[16:] == np.abs(truth - column[8:16])).all()
+    assert (found['depth'][:, :8] == 255).all() and (found['depth'][:, 8:16] == 0).all()
+    assert (found['depth'][:, 16:] == 255).all()
+
+
+def test_missing_sensors_are_framed_in_the_episode_as_seen():
+    episode = {
+        'image': np.full((2, 64, 64, 3), 100, np.uint8),
+        'image_flag': np.array([[1], [0]], np.float32),
+        'touch': np.array([[0, 9], [9, 0]], np.float32),
+        'touch_flag': np.ones((2, 1), np.float32)}
+    frames = pictures.seen(episode, factor=2)
+    assert frames.dtype == np.uint8 and frames.shape[:2] == (2, 128)
+    assert frames[0, 0, 0].tolist() == [100, 100, 100]
+    assert frames[1, 0, 0].tolist() == [213, 94, 0]
+    green = (frames == (0, 158, 115)).all(-1).sum(1)  # the height of the bars, by column
+    assert green[0].argmax() > green[1].argmax()
