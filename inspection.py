@@ -137,7 +137,7 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
         axis.set_ylim(bottom=0)
         figure.suptitle(f'{title}: {sensor}, open loop', fontsize=10)
         figure.savefig(folder / f'open_loop_{sensor}.png', dpi=DOTS)
-        return errors
+    return errors
 
 
 def draw_trust(trust, episode, times, sensors, path, title):

@@ -8,15 +8,21 @@ A file is a pickled uint8 array (videos, frames, 3, 64, 64). scenes.py draws.
 """
 
 import argparse
+import collections
 import contextlib
 import itertools
+import logging
+import mmap
 import os
 import pickle
+import pickletools
+import re
 
 import imageio.v3
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+import PIL.ImageSequence
 import tqdm
 
 import commandline
@@ -24,6 +30,9 @@ import config
 from scenes import SIDE, draw_videos
 
 PICTURES = ('.png', '.jpg', '.jpeg')
+# What systems leave in folders, beside all that begins with a dot.
+FOREIGN = ('thumbs.db', 'ehthumbs.db', 'desktop.ini', '__macosx', '@eadir', '$recycle.bin',
+           'system volume information', 'lost+found')
 VIDEOS = ('.mp4', '.gif', '.avi', '.webm', '.mov', '.mkv', '.m4v', '.mpg', '.mpeg')
 
 
@@ -50,6 +59,9 @@ def save(videos, path):
     print(f'{path}: {len(videos)} videos of {videos.shape[1]} frames')
 
 
+# FFmpeg turns frames as the file says, but hands over pixels that are not square as they are.
+SQUARE_PIXELS = ['-vf', 'scale=iw*sar:ih,setsar=1']
+MOST_PARTS = 100_000  # of a pickle; one array has less than a hundred
 KNOWN = frozenset((
     'numpy.core.multiarray._reconstruct', 'numpy._core.multiarray._reconstruct',
     'numpy.core.numeric._frombuffer', 'numpy._core.numeric._frombuffer',
@@ -80,6 +92,15 @@ class _Reader(pickle.Unpickler):
         return _Part(name)
 
 
+def _check_claims(content):
+    """Raise ValueError for a pickle that would take more memory than its size allows: one that
+    numbers its objects beyond their count (unpickling makes room for all numbers below), claims
+    more bytes than there are, or has far more parts than an array."""
+    for count, (operation, number, _) in enumerate(pickletools.genops(content)):
+        if count > MOST_PARTS or ('PUT' in operation.name and not 0 <= number <= count):
+            raise ValueError('it claims more than it holds')
+
+
 def _array(part):
     """The uint8 array that an unpickled `_Part` describes; ValueError if it is none."""
     if not isinstance(part, _Part) or part.name not in ('_reconstruct', '_frombuffer'):
@@ -107,7 +128,10 @@ def load(path):
     again = 'move it away, and python natural.py makes it again'
     try:
         with open(path, 'rb') as file:
-            array = _array(_Reader(file, encoding='latin1').load())
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                _check_claims(content)
+                content.seek(0)
+                array = _array(_Reader(content, encoding='latin1').load())
     except FileNotFoundError:
         raise config.UserError(f'there is no {path}; type python natural.py to make it') from None
     except OSError as error:
@@ -134,39 +158,107 @@ def show(path, picture, rows=8, columns=8):
 
 # --- Import ---
 
-def _pictures(folder):
-    return [os.path.join(folder, name) for name in sorted(os.listdir(folder))
-            if name.lower().endswith(PICTURES)]
+def _as_numbered(name):
+    """Sorting key: numbers in a name by their size, so that frame9 comes before frame10."""
+    parts = re.split(r'(\d+)', name.casefold())
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
+
+
+def _look(folder):
+    """(pictures, videos, folders) in `folder`, names in the order of their numbers, and what is
+    of no use: reason -> names."""
+    pictures, videos, folders, useless = [], [], [], collections.defaultdict(list)
+    for name in sorted(os.listdir(folder), key=_as_numbered):
+        if name.startswith('.') or name.lower() in FOREIGN:
+            useless['hidden, or of a system'].append(name)
+        elif os.path.isdir(os.path.join(folder, name)):
+            folders.append(name)
+        elif name.lower().endswith(PICTURES):
+            pictures.append(name)
+        elif name.lower().endswith(VIDEOS):
+            videos.append(name)
+        else:
+            useless['neither video nor png or jpg, by the name'].append(name)
+    return pictures, videos, folders, useless
+
+
+def _say_skipped(folder, useless):
+    for reason, names in useless.items():
+        if names:
+            more = f' and {len(names) - 5} more' if len(names) > 5 else ''
+            tqdm.tqdm.write(f'skipped in {folder} ({reason}): {", ".join(names[:5])}{more}')
+
+
+def _as_seen(image):
+    """An opened picture as a viewer shows it, mode RGB; white where it is transparent."""
+    image = PIL.ImageOps.exif_transpose(image)
+    if image.mode.startswith('I'):  # 16 bits; Pillow would cut them at 255
+        values = np.asarray(image).astype(np.float32) * (255 / 65535)
+        image = PIL.Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        page = PIL.Image.new('RGBA', image.size, 'white')
+        page.alpha_composite(image.convert('RGBA'))
+        image = page
+    return image.convert('RGB')
+
+
+def _opened(path):
+    """Yield the frames of a picture, more than one if it moves; an error names the file."""
+    try:
+        with PIL.Image.open(path) as image:
+            for frame in PIL.ImageSequence.Iterator(image):
+                yield _as_seen(frame)
+    except Exception as error:
+        raise ValueError(f'{os.path.basename(path)}: {error}') from None
 
 
 def _frames(path):
-    """Yield the frames of a video, or of a folder of pictures by name."""
+    """Yield the frames of a video, or of a folder of pictures in the order of their numbers."""
     if os.path.isdir(path):
-        yield from map(PIL.Image.open, _pictures(path))
+        for name in _look(path)[0]:
+            yield next(_opened(os.path.join(path, name)))
+    elif path.lower().endswith('.gif'):
+        yield from _opened(path)
     else:
-        with imageio.v3.imopen(path, 'r') as file:
-            yield from map(PIL.Image.fromarray, file.iter())
+        # An absolute path, since the part before a colon of another could be read as a protocol.
+        with imageio.v3.imopen(os.path.abspath(path), 'r', plugin='FFMPEG') as file:
+            yield from map(PIL.Image.fromarray, file.iter(output_params=SQUARE_PIXELS))
 
 
 def import_videos(folder, frames=50, every=1):
     """The videos of `folder`, cut to their central squares: uint8 (videos, frames, 3, 64, 64).
 
-    Takes every video file and every folder of pictures in it, by name, or the pictures that
-    it holds itself as one video; of each the first `frames` frames, or every `every`-th.
-    Prints what it skips as short or unreadable; `config.UserError` if nothing remains.
+    Takes every video file and every folder of pictures in it, or the pictures that it holds
+    itself as one video; of each the first `frames` frames, or every `every`-th. Frames are what
+    a viewer shows, in the order of their numbers. Prints what it skips, with the reason;
+    `config.UserError` if nothing remains.
     """
     if not os.path.isdir(folder):
         raise config.UserError(f'--import takes a folder of videos, and {folder} is none')
-    inside = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
-    found = [folder] if _pictures(folder) else [
-        path for path in inside if os.path.isdir(path) or path.lower().endswith(VIDEOS)]
+    try:
+        pictures, found, folders, useless = _look(folder)
+    except OSError as error:
+        raise config.UserError(f'cannot read {folder}: {error.strerror or error}') from None
+    length = (frames - 1) * every + 1
+    if pictures and not found and (len(pictures) >= length or not folders):
+        useless['a folder beside frames'] = folders
+        found = [folder]
+    else:
+        useless['a picture beside videos'] = pictures
+        found = [os.path.join(folder, name) for name in sorted(found + folders, key=_as_numbered)]
+    _say_skipped(folder, useless)
+    logging.getLogger('imageio_ffmpeg').setLevel(logging.ERROR)  # it warns of turned videos
     videos = []
     for path in tqdm.tqdm(found, desc='importing', unit='video'):
         video = []
         try:
-            for image in itertools.islice(_frames(path), 0, frames * every, every):
-                image = PIL.ImageOps.fit(image.convert('RGB'), (SIDE, SIDE))
-                video.append(np.asarray(image).transpose(2, 0, 1))
+            if os.path.isdir(path) and path != folder:
+                own, _, _, useless = _look(path)
+                _say_skipped(path, useless)
+                if not own:
+                    raise ValueError('it holds no png or jpg; a folder in a folder is one video')
+            for image in itertools.islice(_frames(path), 0, length, every):
+                video.append(np.asarray(PIL.ImageOps.fit(image, (SIDE, SIDE))).transpose(2, 0, 1))
         except Exception as error:
             tqdm.tqdm.write(f'skipped {path}: {" ".join(str(error).split())[:300]}')
             continue
@@ -177,7 +269,7 @@ def import_videos(folder, frames=50, every=1):
     if not videos:
         raise config.UserError(
             f'nothing in {folder} could be used; it needs videos (mp4, avi, webm, gif...) or '
-            f'folders of png or jpg of {(frames - 1) * every + 1} frames, or a smaller --frames')
+            f'folders of png or jpg of {length} frames, or a smaller --frames')
     return np.array(videos)
 
 
@@ -221,8 +313,12 @@ def main():
     add('--every', type=int, default=1, help='Import every n-th frame. [%(default)s]')
     add('--seed', type=int, default=0, help='Seed of the drawn videos. [%(default)s]')
     add('--overwrite', action='store_true', help='Replace files that exist.')
+    given = parser.parse_args()
+    given.folder, given.out = (
+        path and os.path.expanduser(path) for path in (given.folder, given.out))
+    given.show = given.show and [os.path.expanduser(path) for path in given.show]
     try:
-        run(parser.parse_args())
+        run(given)
     except config.UserError as error:
         commandline.fail(error)
 

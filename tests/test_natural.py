@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import imageio.v3
+import imageio_ffmpeg
 import numpy as np
 import PIL.Image
 import pytest
@@ -205,6 +206,40 @@ def test_damaged_and_missing(tmp_path):
             pass
 
 
+BOMBS = {  # a few bytes that ask for a gigabyte
+    'a memo': b'\x80\x02Nr\0\0\0\x04.', 'the same as text': b'Np60000000\n.',
+    'bytes': b'\x80\x03B\0\0\0\x40.', 'bytes, long': b'\x80\x04\x8e\0\0\0\x40\0\0\0\0.',
+    'text': b'\x80\x02X\0\0\0\x40.', 'a changing array': b'\x80\x05\x96\0\0\0\x40\0\0\0\0.',
+    'a number': b'\x80\x02\x8b\0\0\0\x40.', 'a frame': b'\x80\x04\x95\0\0\0\x40\0\0\0\0N.'}
+MEASURE = """
+import sys, config, natural
+def peak():
+    with open('/proc/self/status') as file:
+        return next(int(line.split()[1]) for line in file if line.startswith('VmPeak'))
+before = peak()
+for path in sys.argv[1:]:
+    try:
+        natural.load(path)
+    except config.UserError as error:
+        print(error)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='measures memory by /proc')
+def test_memory_is_bounded_by_the_size_of_the_file_whatever_a_pickle_claims(tmp_path):
+    paths = [tmp_path / str(number) for number in range(len(BOMBS) + 1)]
+    for path, content in zip(paths, [*BOMBS.values(), b'']):
+        path.write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, '-c', MEASURE, *paths, '/dev/zero'], cwd=ROOT, capture_output=True,
+        text=True, timeout=60, check=False)
+    *said, grown = done.stdout.splitlines()
+    assert len(said) == len(paths) + 1 and all(
+        str(path) in line for path, line in zip([*paths, '/dev/zero'], said))
+    assert int(grown) < 30_000  # kB
+
+
 # --- The import and the command line ---
 
 def ramp(frame, height=48, width=96):
@@ -240,6 +275,160 @@ def test_import(folder, capsys):
     assert abs(second[0].mean((1, 2, 3)) - [0, 40, 80, 120]).max() < 2
     own = natural.import_videos(folder / 'a frames', frames=8)
     assert own.shape == (1, 8, 3, 64, 64)
+
+
+def halves(first, second, height=64, width=96):
+    """A picture of two grey values or colours, the first at the left."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:, :width // 2], picture[:, width // 2:] = first, second
+    return PIL.Image.fromarray(picture)
+
+
+def imported(folder, capsys=None, **words):
+    """Frames [videos, 64, 64, 3] of a folder of one frame a video."""
+    return natural.import_videos(folder, **{'frames': 1} | words)[:, 0].transpose(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_frames_are_turned_as_their_tag_says(tmp_path, orientation):
+    # How cameras store it: the tag says how to get from there to `shown`.
+    shown, turns = halves([0, 0, 255], [255, 0, 0]), PIL.Image.Transpose
+    shown.paste((0, 255, 0), (0, 0, 96, 16))  # above
+    stored = {1: None, 2: turns.FLIP_LEFT_RIGHT, 3: turns.ROTATE_180, 4: turns.FLIP_TOP_BOTTOM,
+              5: turns.TRANSPOSE, 6: turns.ROTATE_90, 7: turns.TRANSVERSE,
+              8: turns.ROTATE_270}[orientation]
+    tag = PIL.Image.Exif()
+    tag[274] = orientation
+    (shown if stored is None else shown.transpose(stored)).save(
+        tmp_path / 'a.jpg', exif=tag, quality=95)
+    (frame,) = imported(tmp_path)
+    for place, colour in ((30, 5), [0, 0, 255]), ((30, 58), [255, 0, 0]), ((4, 30), [0, 255, 0]):
+        assert abs(frame[place].astype(int) - colour).max() < 40
+
+
+def test_sixteen_bits_are_a_ramp(tmp_path):
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16)[None].repeat(64, 0)
+    PIL.Image.fromarray(ramp).save(tmp_path / 'a.png')
+    (frame,) = imported(tmp_path)
+    expected = np.linspace(0, 255, 64)[:, None]
+    assert abs(frame - expected).max() < 2
+
+
+@pytest.mark.parametrize('mode', ['P', 'RGBA', 'LA', 'P with alpha', 'L', 'CMYK'])
+def test_colours_and_transparency_are_as_a_viewer_shows_them(tmp_path, mode):
+    picture, alpha = halves([30, 30, 30], [220, 220, 220], 64, 64), 'A' in mode or 'alpha' in mode
+    if alpha:
+        cover = PIL.Image.new('L', (64, 64), 255)
+        cover.paste(0, (0, 0, 64, 32))  # above
+        picture.putalpha(cover)
+    if mode == 'P with alpha':
+        flat = PIL.Image.new('P', (64, 64), 1)
+        flat.putpalette([255, 0, 0, 30, 30, 30, 220, 220, 220])
+        flat.paste(2, (32, 0, 64, 64))
+        flat.paste(0, (0, 0, 64, 32))
+        flat.save(tmp_path / 'a.png', transparency=0)
+    elif mode == 'CMYK':
+        picture.convert(mode).save(tmp_path / 'a.jpg', quality=95)
+    else:
+        picture.convert(mode).save(tmp_path / 'a.png')
+    (frame,) = imported(tmp_path)
+    below = [30, 220]
+    assert abs(frame[40:60, [8, 56]].mean((0, 2)) - below).max() < 8
+    assert abs(frame[4:24, [8, 56]].mean((0, 2)) - ([255, 255] if alpha else below)).max() < 8
+
+
+@pytest.mark.parametrize('names', [
+    ('frame9.png', 'frame10.png', 'frame100.png'), ('9.png', '10.png', '0011.png'),
+    ('frame (9).png', 'frame (10).png', 'frame (11).png'), ('a_9_x.PNG', 'A_10_x.png', 'a_11.png'),
+    ('Frame-2.png', 'frame-3.png', 'Frame-10.png'), ('t2.9.png', 't2.10.png', 't10.1.png')])
+def test_frames_are_in_the_order_of_their_numbers(tmp_path, names):
+    for number, name in enumerate(names):
+        PIL.Image.new('L', (64, 64), 100 * number).save(tmp_path / name)
+    found = natural.import_videos(tmp_path, frames=3)
+    assert found[0].mean((1, 2, 3)).tolist() == [0, 100, 200]
+
+
+def test_videos_are_in_the_order_of_their_numbers(tmp_path):
+    for number in 10, 9, 100:
+        PIL.Image.new('L', (64, 64), number).save(tmp_path / f'v{number}.gif')
+    assert imported(tmp_path).mean((1, 2, 3)).round().tolist() == [9, 10, 100]
+
+
+def test_what_other_systems_leave_and_covers_are_skipped_and_named(tmp_path, capsys):
+    made = tmp_path / 'videos'
+    (made / 'frames').mkdir(parents=True)
+    for place in made, made / 'frames':
+        for name in '._0.png', '.DS_Store', 'Thumbs.db', 'notes.txt':
+            (place / name).write_bytes(b'nothing')
+    (made / '__MACOSX').mkdir()
+    for number in range(4):
+        PIL.Image.new('L', (64, 64), 50 * number).save(made / 'frames' / f'{number}.png')
+        PIL.Image.new('L', (64, 64), 255).save(made / f'cover{number}.jpg')
+    clip = [PIL.Image.new('L', (64, 64), 20 * number) for number in range(4)]
+    clip[0].save(made / 'clip.gif', save_all=True, append_images=clip[1:])
+    videos = natural.import_videos(made, frames=3)
+    assert videos.mean((2, 3, 4)).round().tolist() == [[0, 20, 40], [0, 50, 100]]
+    printed = capsys.readouterr().out
+    for words in (
+            f'skipped in {made} (hidden, or of a system): ._0.png, .DS_Store, __MACOSX, Thumbs.db',
+            f'skipped in {made / "frames"} (hidden, or of a system): ._0.png, .DS_Store, Thumbs.db',
+            f'skipped in {made} (neither video nor png or jpg, by the name): notes.txt',
+            f'skipped in {made} (a picture beside videos): cover0.jpg, cover1.jpg'):
+        assert words in printed
+
+
+def test_frames_beside_a_folder_are_a_video_and_few_pictures_beside_folders_are_none(
+        tmp_path, capsys):
+    (tmp_path / 'other').mkdir()
+    for number in range(3):
+        PIL.Image.new('L', (64, 64), 10 * number).save(tmp_path / f'{number}.png')
+        PIL.Image.new('L', (64, 64), 200).save(tmp_path / 'other' / f'{number}.png')
+    assert natural.import_videos(tmp_path, frames=3).mean((2, 3, 4)).tolist() == [[0, 10, 20]]
+    assert '(a folder beside frames): other' in capsys.readouterr().out
+    (tmp_path / '2.png').unlink()
+    assert natural.import_videos(tmp_path, frames=3).mean() == 200
+    assert '(a picture beside videos): 0.png, 1.png' in capsys.readouterr().out
+
+
+def test_a_damaged_frame_is_named(tmp_path, capsys):
+    for name in 'a', 'b':
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            PIL.Image.new('L', (64, 64)).save(tmp_path / name / f'{number}.png')
+    whole = (tmp_path / 'a' / '1.png').read_bytes()
+    (tmp_path / 'a' / '1.png').write_bytes(whole[:len(whole) // 2])
+    assert len(natural.import_videos(tmp_path, frames=2)) == 1
+    assert f'skipped {tmp_path / "a"}: 1.png: ' in capsys.readouterr().out
+
+
+def test_videos_are_turned_and_stretched_as_a_player_shows_them(tmp_path):
+    picture = halves([0, 0, 255], [255, 0, 0], 96, 96)
+    picture.paste((0, 255, 0), (0, 0, 96, 24))  # above, left out by a square of narrow pixels
+    frames = np.array([picture] * 4)
+    plain, made = tmp_path / 'plain.mp4', tmp_path / 'made'
+    made.mkdir()
+    imageio.v3.imwrite(plain, frames, fps=10)
+    for name, before, after in (
+            ('1 turned', ['-display_rotation', '90'], ['-c', 'copy']),
+            ('2 stretched', [], ['-vf', 'scale=24:96,setsar=4'])):
+        subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), *before, '-i', plain, *after,
+                        made / f'{name}.mp4'], capture_output=True, check=True)
+    turned, stretched = imported(made)
+    for frame, places in (turned, ((32, 8), (8, 40), (56, 40))), (
+            stretched, ((8, 32), (40, 56), (40, 8))):
+        for place, colour in zip(places, ([0, 255, 0], [255, 0, 0], [0, 0, 255])):
+            assert abs(frame[place].astype(int) - colour).max() < 60
+
+
+def test_paths_of_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'made').mkdir()
+    PIL.Image.new('L', (64, 64)).save(tmp_path / 'made' / '0.png')
+    done = command('--import=~/made', '--out=~/own.pkl', '--frames', 1)
+    assert done.returncode == 0, done.stderr
+    assert command('--show', '~/own.pkl', '~/own.png').returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {'made', 'own.pkl', 'own.png'}
 
 
 def test_import_of_nothing(tmp_path):
