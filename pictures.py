@@ -8,16 +8,31 @@ import numpy as np
 from config import SENSORS, flag
 from drawing import GREEN, VERMILION, rgb
 
-# Depth is drawn from this distance, black, to the far one, white, on a logarithmic scale, in
-# metres: the body stands at 2 to 4 m, the floor runs to more than 60 m.
-DEPTH_RANGE = (1.0, 100.0)
+# Depth is drawn on a logarithmic scale from the nearest distance, black, to the farthest, white,
+# of all that is drawn together: a reaching arm has all its depths within 10 cm, a walker from 2
+# to 80 m. They are at least so many times apart, so that what is flat looks flat.
+LEAST_SPAN = 1.2
 
 
-def pixels(sensor, raw):
-    """Raw pictures [..., height, width, channels] as uint8 [..., height, width, 3]."""
+def depth_span(metres):
+    """(nearest, farthest) distance in metres, by which these depths are drawn; 0 is missing."""
+    metres = np.asarray(metres, np.float32)
+    metres = metres[np.isfinite(metres) & (metres > 0)]
+    if not metres.size:
+        return 1.0, 100.0
+    low, high = float(metres.min()), float(metres.max())
+    return min(low, high / LEAST_SPAN), high
+
+
+def pixels(sensor, raw, span=None):
+    """Raw pictures [..., height, width, channels] as uint8 [..., height, width, 3].
+
+    span: for depth the distances of black and white; default: those of the pictures.
+    """
     if sensor == 'depth':
-        low, high = np.log(DEPTH_RANGE)
-        metres = np.clip(np.asarray(raw, np.float32), *DEPTH_RANGE)
+        span = span or depth_span(raw)
+        low, high = np.log(span)
+        metres = np.clip(np.asarray(raw, np.float32), *span)
         raw = 255 * (np.log(metres) - low) / (high - low)
     raw = np.clip(np.asarray(raw, np.float32), 0, 255).astype(np.uint8)
     return raw if raw.shape[-1] == 3 else np.repeat(raw[..., :1], 3, -1)
@@ -55,7 +70,8 @@ def bars(sensor, values, factor):
 def truth_prediction_error(sensor, truth, guess):
     """Raw pictures [B, L, ...] above those that were predicted, above their difference: uint8
     [B, L, 3 height, width, 3]."""
-    truth, guess = pixels(sensor, truth), pixels(sensor, guess)
+    span = depth_span(truth)
+    truth, guess = pixels(sensor, truth, span), pixels(sensor, guess, span)
     error = np.abs(truth.astype(int) - guess).astype(np.uint8)
     return np.concatenate([truth, guess, error], 2)
 

@@ -24,6 +24,11 @@ TOUCH_SITES = {
     'ball_in_cup': dict(cup=dict(type='ellipsoid', pos='0 0 -.092', size='.03 .01 .005')),
 }
 
+# The camera of a domain or a task, where camera 0 does not show the body: the quadruped's looks
+# from so far away that it is a dot, the masses of lqr hang behind and beside it, and that of
+# dog_fetch rides on the ball.
+CAMERAS = {'quadruped': 2, 'lqr': 1, 'dog_fetch': 2}
+
 
 def _suite():
     """The module `dm_control.suite`, which loads OpenGL into the process."""
@@ -211,8 +216,7 @@ class ControlSuite(gymnasium.Env):
         self._action_centre, self._action_scale = (high + low) / 2, (high - low) / 2
         self.action_space = gymnasium.spaces.Box(-1, 1, bounds.shape, np.float32)
 
-        # Camera 0 of the quadruped looks from so far away that the body is a dot.
-        camera = 2 if domain == 'quadruped' else 0
+        camera = CAMERAS.get(f'{domain}_{name}', CAMERAS.get(domain, 0))
         seen = any(SENSORS[name].kind == 'picture' for name in readers)
         self.camera = Camera(physics, camera, render, readers) if seen else None
 

@@ -21,7 +21,7 @@ def suite_environment(task, seed, render):
     if render == 'light':
         model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
         model.mat_reflectance[:] = 0
-    camera = 2 if task.startswith('quadruped') else 0
+    camera = control_suite.CAMERAS.get(task.split('_')[0], 0)
     return environment, lambda depth: environment.physics.render(
         64, 64, camera_id=camera, depth=depth)
 
@@ -87,6 +87,21 @@ def test_cup_feels_the_weight_of_the_ball_in_newtons(elsewhere):
     assert after == pytest.approx(weight, rel=0.1)
 
 
+def share_in_the_picture(env):
+    """How many of the bodies that actuators move have their middle in the picture."""
+    import mujoco
+    physics = env._environment.physics
+    model, joints = physics.model, mujoco.mjtTrn.mjTRN_JOINT
+    moved = model.actuator_trnid[model.actuator_trntype == joints, 0]
+    moved = moved if len(moved) else np.arange(model.njnt)  # by tendons of all joints
+    roots = set(model.body_rootid[model.jnt_bodyid[moved]])
+    places = [place for body, place in enumerate(physics.data.xipos)
+              if body and model.body_rootid[body] in roots]
+    across, down, depth = env.camera._camera.matrix @ np.c_[places, np.ones(len(places))].T
+    across, down = across / depth, down / depth
+    return ((depth < 0) & (across > 0) & (across < 64) & (down > 0) & (down < 64)).mean()
+
+
 def every_task():
     suite = control_suite._suite()
     for domain, name in suite.ALL_TASKS:
@@ -97,11 +112,13 @@ def every_task():
         assert np.ptp(observation['image']) > 50, (domain, name)
         assert np.ptp(observation['depth']) > 0, (domain, name)
         assert np.isfinite(observation['depth']).all(), (domain, name)
+        seen = [share_in_the_picture(env) for seed in range(3) if env.reset(seed=seed)]
+        assert np.mean(seen) > (0.8 if domain == 'lqr' else 0.99), (domain, name, seen)
         env.close()
     return len(suite.ALL_TASKS)
 
 
-def test_every_task_of_the_suite_loads_and_renders(elsewhere):
+def test_every_task_of_the_suite_loads_renders_and_shows_its_body(elsewhere):
     assert elsewhere(every_task) >= 40
 
 

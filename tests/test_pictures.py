@@ -17,13 +17,33 @@ def test_pixels_of_an_image_are_the_image():
         pictures.pixels('image', np.float32([[[[-5, 254.5, 300]]]])), [[[[0, 254, 255]]]])
 
 
-def test_pixels_of_depth_are_logarithmic_from_1_to_100_metres():
+def test_pixels_of_depth_are_logarithmic_from_the_nearest_to_the_farthest():
     metres = np.array([0, 0.5, 1, 10 ** 0.5, 10, 100, 1000, np.inf], np.float16)
-    found = pictures.pixels('depth', metres.reshape(2, 4, 1))
+    found = pictures.pixels('depth', metres.reshape(2, 4, 1), (1, 100))
     assert found.shape == (2, 4, 3) and found.dtype == np.uint8
     np.testing.assert_allclose(
         found[..., 0].ravel().astype(int), [0, 0, 0, 63.75, 127.5, 255, 255, 255], atol=1)
     assert np.ptp(found, -1).max() == 0
+
+
+@pytest.mark.parametrize('low, high', [(0.69, 0.75), (0.05, 0.3), (2, 80), (5, 150)])
+def test_depth_shows_the_body_however_near_the_task_is(low, high):
+    metres = np.full((4, 64, 64, 1), high, np.float16)
+    metres[:, 20:40, 20:40] = low
+    metres[0] = 0  # missing
+    for found in pictures.pixels('depth', metres)[1:], pictures.seen(
+            {'depth': metres, 'depth_flag': np.float32([[0], [1], [1], [1]])}, factor=1)[1:]:
+        body, around = found[:, 20:40, 20:40].astype(int), found[:, 5:15, 5:15].astype(int)
+        assert (around >= 254).all() and 50 < (around.mean() - body.mean())
+    flat = pictures.pixels('depth', np.full((64, 64, 1), low, np.float16))
+    assert (flat >= 254).all()
+
+
+def test_a_prediction_of_depth_is_drawn_on_the_scale_of_the_truth():
+    truth = np.linspace(1, 10, 64 * 64).reshape(1, 1, 64, 64, 1).astype(np.float16)
+    found = pictures.open_loop(
+        {'depth': truth}, {'depth': np.full((1, 1, 64, 64, 1), 1000 / 200 - 0.5)}, factor=1)
+    assert (found['depth'][0, 64:128] == 255).all() and found['depth'][0, 0, 0, 0] == 0
 
 
 @pytest.mark.parametrize('sensor', SENSORS)
@@ -70,6 +90,7 @@ def test_open_loop_is_truth_above_prediction_above_error():
     image[0, 1], image[1, 1] = 200, 10
     guess = np.full((2, 3, 4, 4, 3), 50, np.float32)
     depth = np.full((2, 3, 4, 4, 1), 100, np.float16)
+    depth[:, 0] = 1
     found = pictures.open_loop(
         {'image': image, 'depth': depth, 'touch': np.zeros((2, 3, 2))},
         {'image': guess / 255 - 0.5, 'touch': np.zeros((2, 3, 2)),
@@ -83,8 +104,8 @@ def test_open_loop_is_truth_above_prediction_above_error():
         assert (column[:8] == truth).all()
         assert (np.abs(column[8:16] - 50) <= 1).all()
         assert (column[16:] == np.abs(truth - column[8:16])).all()
-    assert (found['depth'][:, :8] == 255).all() and (found['depth'][:, 8:16] == 0).all()
-    assert (found['depth'][:, 16:] == 255).all()
+    assert (found['depth'][1:, :8] == 255).all() and (found['depth'][:, 8:16] == 0).all()
+    assert (found['depth'][1:, 16:] == 255).all()
 
 
 def test_missing_sensors_are_framed_in_the_episode_as_seen():
