@@ -50,6 +50,11 @@ def panels(titles, columns=3, width=4.8, height=3.9):
     return figure, axes[:len(titles)]
 
 
+def shown(label):
+    """A label as a legend shows it: matplotlib leaves out those that begin with an underscore."""
+    return ' ' * label.startswith('_') + label
+
+
 def legend(axes, drop=40):
     """A legend `drop` points under the panel, where it hides no data."""
     if axes.get_legend_handles_labels()[0]:
@@ -58,9 +63,14 @@ def legend(axes, drop=40):
                     bbox_transform=axes.transAxes + shift, borderaxespad=0)
 
 
-def return_axis(axes, name='episode return'):
+def return_axis(axes, returns, name='episode return'):
+    """From 0 up, or as far below 0 as the numbers `returns` go."""
     axes.set_ylabel(name)
-    axes.set_ylim(bottom=0)  # rewards of the suite are never negative
+    lowest = np.nanmin([0, *returns])
+    if lowest < 0:
+        axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+    else:
+        axes.set_ylim(bottom=0)
 
 
 def step_axis(axes):

@@ -4,6 +4,7 @@ Every folder that holds a config.json is a run. What is left out, or is unfinish
 printed line. Nothing is written into a run's folder.
 """
 
+import codecs
 import collections
 import dataclasses
 import json
@@ -57,6 +58,15 @@ class Run:
         return self.episodes[self.episodes['mode'] == mode]
 
 
+def text_of(path):
+    """The text of a CSV file, by its byte order mark if it has one, as spreadsheets write it."""
+    with open(path, 'rb') as file:
+        content = file.read()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode('utf-16' if wide else 'utf-8-sig', errors='replace')
+    return text.replace('\r\n', '\n').replace('\r', '\n')
+
+
 def read(path, needed, others=()):
     """The readable rows of the CSV log at `path`; none if it is absent.
 
@@ -67,8 +77,7 @@ def read(path, needed, others=()):
     empty = pd.DataFrame({name: pd.Series(dtype=str if name in TEXT else float)
                           for name in (*needed, *others)})
     try:
-        with open(path, encoding='utf-8', errors='replace', newline='') as file:
-            *lines, rest = file.read().replace('\r\n', '\n').split('\n')
+        *lines, rest = text_of(path).split('\n')
     except FileNotFoundError:
         return empty
     lines = [line.split(',') for line in lines if line]
@@ -123,11 +132,21 @@ def load_run(folder):
 
 
 def run_folders(indirs):
-    """The folders of all runs at or below the folders `indirs`, each once, sorted."""
+    """The folders of all runs at or below the folders `indirs`, links followed, each once,
+    sorted."""
     if absent := [indir for indir in indirs if not os.path.isdir(indir)]:
         raise UserError(f'there is no folder {absent[0]}')
-    found = {os.path.realpath(folder): folder for indir in indirs
-             for folder, _, files in os.walk(indir) if 'config.json' in files}
+    found, seen = {}, set()
+    for indir in indirs:
+        for folder, inside, files in os.walk(
+                indir, followlinks=True, onerror=lambda error: print(
+                    f'{error.filename}: left out, {error.strerror}')):
+            place = os.path.realpath(folder)
+            if place in seen:  # by another link, or one that leads back
+                inside.clear()
+            elif 'config.json' in files:
+                found[place] = folder
+            seen.add(place)
     if not found:
         raise UserError(f'no run at or below {", ".join(map(str, indirs))}: no folder there holds '
                         'a config.json')

@@ -16,9 +16,11 @@ deviations are of the sample (n - 1).
 
 import argparse
 import collections
+import io
 import itertools
 import math
 import os
+import sys
 import tempfile
 import textwrap
 
@@ -28,8 +30,18 @@ import pandas as pd
 import commandline
 import drawing
 from config import UserError
-from drawing import GREY, hour_axis, legend, logarithmic, panels, return_axis, step_axis
-from logs import everyone, having, label, load, order, read_steps, run_folders, short
+from drawing import GREY, hour_axis, legend, logarithmic, panels, return_axis, shown, step_axis
+from logs import (
+    everyone,
+    having,
+    label,
+    load,
+    order,
+    read_steps,
+    run_folders,
+    short,
+    text_of,
+)
 from summaries import (
     LEAST_RUNS,
     aggregate,
@@ -38,6 +50,7 @@ from summaries import (
     judged_under,
     learning_curve,
     table,
+    write_csv,
     write_table,
 )
 
@@ -83,7 +96,7 @@ def read_reference(path):
     UserError for a file that is not such a table."""
     numbers = ['step', 'low', 'return', 'high']
     try:
-        frame = pd.read_csv(path).dropna(subset=['task', 'name', *numbers])
+        frame = pd.read_csv(io.StringIO(text_of(path))).dropna(subset=['task', 'name', *numbers])
         frame = frame.astype(dict.fromkeys(numbers, float))
         if not len(frame) or not np.isfinite(frame[numbers]).all(axis=None):
             raise ValueError
@@ -115,13 +128,16 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
     figure, axes = panels(list(groups))
     notes, curves = [], []
     for one, (task, group) in zip(axes, groups.items()):
+        drawn = []  # returns of this panel
         for method, runs in group.items():
             colour, marker = style[method]
             curve = learning_curve(runs, mode, width, smooth, against)
             curves.append(curve.assign(task=task, method=method))
+            drawn += [*curve['mean']]
             dots = {'marker': marker, 'markersize': 4} if mode == 'eval' or len(curve) < 5 else {}
             if len(runs) == 1:
                 episodes = runs[0].returns(mode)
+                drawn += [*episodes['return']]
                 one.plot(episodes[against], episodes['return'], '.', color=colour, alpha=0.35,
                          markersize=4, markeredgewidth=0)
                 notes.append('light dots: single episodes of a single seed')
@@ -134,18 +150,20 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
                 one.plot(curve['at'], curve['mean'], ':', color=colour, linewidth=1.2)
                 notes.append('dotted: some seeds have no episodes there')
             one.plot(curve['at'], curve['mean'].where(curve['runs'] == len(runs)),
-                     color=colour, linewidth=1.6, label=label(method, runs), **dots)
+                     color=colour, linewidth=1.6, label=shown(label(method, runs)), **dots)
         prefill = pd.concat([run.returns('prefill') for runs in group.values() for run in runs])
         if len(prefill):
+            drawn.append(prefill['return'].mean())
             one.axhline(prefill['return'].mean(), color=GREY, linestyle='--', linewidth=1,
                         label='random actions (mean of the prefill)')
         if reference is not None:
             rows_of = reference[reference['task'] == task].groupby('name', sort=False)
             for look, (whose, rows) in zip(itertools.cycle(REFERENCE_MARKERS), rows_of):
                 spread = [rows['return'] - rows['low'], rows['high'] - rows['return']]
+                drawn += [*rows['low']]
                 one.errorbar(rows['step'], rows['return'], spread, fmt=look, color=GREY,
-                             markerfacecolor='white', markersize=7, capsize=4, label=whose)
-        return_axis(one, 'episode return' if smooth == 1 else
+                             markerfacecolor='white', markersize=7, capsize=4, label=shown(whose))
+        return_axis(one, drawn, 'episode return' if smooth == 1 else
                     f'episode return (running mean of {smooth} bins)')
         if hours:
             one.axvline(3600 * hours, color=GREY, linewidth=1)
@@ -155,8 +173,7 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
         legend(one)
     kind = 'Training' if mode == 'train' else 'Evaluation'
     columns = ['task', 'method', 'at', 'mean', 'deviation', 'runs']
-    pd.concat(curves).to_csv(
-        os.path.join(outdir, f'{name}.csv'), columns=columns, index=False, float_format='%.6g')
+    write_csv(pd.concat(curves)[columns], outdir, name, float_format='%.6g')
     bins = f'{width} seconds' if hours else f'{short(width)} steps'
     save(figure, '; '.join([f'{kind} episodes, mean in bins of {bins}', *dict.fromkeys(notes)]),
          outdir, name)
@@ -173,16 +190,18 @@ def draw_missing_ratio(groups, outdir):
     gap = np.diff(ratios).min() if len(ratios) > 1 else 0.1
     figure, axes = panels(list(groups))
     for one, group in zip(axes, groups.values()):
+        drawn = []
         for index, (method, runs) in enumerate(group.items()):
             rows = evaluations(runs, 'ratio')
+            drawn += [*rows['mean']]
             aside = (index - (len(group) - 1) / 2) * 0.08 * gap
             one.errorbar(
                 rows.index + aside, rows['mean'], rows['deviation'].fillna(0), capsize=2.5,
                 color=style[method][0], marker=style[method][1], markersize=5,
-                linewidth=1.6, elinewidth=1, label=label(method, runs))
+                linewidth=1.6, elinewidth=1, label=shown(label(method, runs)))
         one.set_xlabel(RATIO_AXIS)
         one.set_xlim(ratios[0] - gap / 3, ratios[-1] + gap / 3)
-        return_axis(one)
+        return_axis(one, drawn)
         legend(one)
     save(figure, 'Evaluation under missing sensors: mean over seeds; bars: standard deviation '
          'over all episodes; methods set apart', outdir, 'missing_ratio')
@@ -199,15 +218,16 @@ def draw_single_sensor(groups, outdir):
         one for one in judged_under(everyone(groups)) if one[0] != 'ratio']
     figure, axes = panels(list(groups), 1, width=max(5, 2 + len(columns)), height=3.6)
     for one, group in zip(axes, groups.values()):
-        broad = 0.8 / len(group)
+        broad, drawn = 0.8 / len(group), []
         for index, (method, members) in enumerate(group.items()):
             rows = {part: evaluations(members, part) for part in ('ratio', 'without', 'only')}
             places = np.arange(len(columns)) + (index - (len(group) - 1) / 2) * broad
             values, spread = (np.array([rows[part][name].get(key, math.nan)
                                         for part, key in columns])
                               for name in ('mean', 'deviation'))
+            drawn += [*values]
             one.bar(places, values, broad * 0.94, color=style[method][0],
-                    label=label(method, members))
+                    label=shown(label(method, members)))
             one.errorbar(places, values, np.nan_to_num(spread), fmt='none', ecolor='#303030',
                          elinewidth=1, capsize=2.5)
             for place in places[np.isnan(values)]:
@@ -216,14 +236,14 @@ def draw_single_sensor(groups, outdir):
         one.grid(False, axis='x')
         one.set_xticks(range(len(columns)), ['all\nsensors'] + [
             f'{part}\n{sensor}' for part, sensor in columns[1:]])
-        return_axis(one)
+        return_axis(one, drawn)
         legend(one, drop=36)
     save(figure, 'Evaluation without or with only one sensor: mean over seeds; bars: standard '
          'deviation over all episodes', outdir, 'single_sensor')
 
 
 def draw_aggregate(groups, outdir):
-    """`aggregate`: interquartile means with bootstrap intervals over runs and tasks."""
+    """`aggregate`: interquartile means with their intervals over runs and tasks."""
     frame = aggregate(groups)
     if not len(frame):
         print(f'no method has {LEAST_RUNS} runs of a task to compare: figure aggregate left out')
@@ -247,7 +267,7 @@ def draw_aggregate(groups, outdir):
             one.errorbar(
                 [index] if final else rows['at'].astype(float) + aside, rows['point'],
                 np.maximum(0, [rows['point'] - rows['low'], rows['high'] - rows['point']]),
-                color=colour, marker=marker, capsize=4, label=text)
+                color=colour, marker=marker, capsize=4, label=shown(text))
         if final:
             one.set_xticks(range(len(part)), [
                 name.replace(', ', '\n') for name in part['method']])
@@ -255,11 +275,11 @@ def draw_aggregate(groups, outdir):
             one.grid(False, axis='x')
         else:
             one.set_xlabel(RATIO_AXIS)
-        return_axis(one, 'episode return / largest return')
+        return_axis(one, part['point'], 'episode return / largest return')
         lines = max(name.count(', ') for name in part['method']) if final else 1
         legend(one, 28 + 12 * lines)
-    save(figure, 'Interquartile mean over runs and tasks; bars: 95 % stratified bootstrap '
-         'interval; largest return: 1 a step, 1000 an episode', outdir, 'aggregate')
+    save(figure, 'Interquartile mean over runs and tasks; bars: 95 % interval by t of the trimmed '
+         'mean, see README.md; largest return: 1 a step, 1000 an episode', outdir, 'aggregate')
 
 
 def draw_losses(groups, outdir, names):
@@ -280,7 +300,7 @@ def draw_losses(groups, outdir, names):
         for name in names:
             one = next(axes)
             for method, runs in group.items():
-                text = label(method, runs)
+                text = shown(label(method, runs))
                 for run in runs:
                     if name in logs[run.folder]:
                         log = logs[run.folder].dropna(subset=name)
@@ -365,9 +385,13 @@ def main(arguments=None):
     parser.add_argument('--hours', type=hours,
                         help='wall time at which returns are compared too [none]')
     given = parser.parse_args(arguments)
+    sys.stdout.reconfigure(errors='backslashreplace')  # names of folders may be no text
+    indirs, (outdir, reference) = (
+        [os.path.expanduser(path) for path in paths]
+        for paths in (given.indir or ['logdir'], (given.outdir, given.reference)))
     try:
-        draw(given.indir or ['logdir'], given.outdir, given.methods, given.tasks, given.bin,
-             given.smooth, given.metrics, given.by, given.reference, given.hours)
+        draw(indirs, outdir, given.methods, given.tasks, given.bin,
+             given.smooth, given.metrics, given.by, reference, given.hours)
     except UserError as error:
         commandline.fail(error)
 

@@ -1,15 +1,19 @@
 """Figures and tables: numbers against plain loops, damaged logs, and files that show something."""
 
 import csv
+import json
 import math
 import os
 import statistics
 import subprocess
 import sys
 
+import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.image import imread
+from scipy import stats
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -417,20 +421,153 @@ def test_interquartile_mean_against_a_loop():
     assert summaries.interquartile_mean([0, 5, 6, 1000]) == 5.5
 
 
-def test_bootstrap():
+def test_interval_of_one_task_is_that_of_a_trimmed_mean():
+    scores = [0.1, 0.5, 0.6, 0.7, 0.9, 0.3, 0.4, 0.2]  # two are cut at each end, four are kept
+    point, low, high = summaries.interval([np.array(scores)])
+    assert point == pytest.approx(statistics.mean((0.3, 0.4, 0.5, 0.6)))
+    winsorised = statistics.stdev([0.3] * 3 + [0.4, 0.5] + [0.6] * 3)
+    half = stats.t.ppf(0.985, 3) * winsorised * math.sqrt(7 / (4 * 3))  # Yuen's standard error
+    assert (point - low, high - point) == pytest.approx((half, half))
+
+
+def test_interval_varies_within_tasks_and_narrows_with_runs():
     random = np.random.default_rng(1)
     scores = [random.normal(0.5 + 0.1 * task, 0.1, size=200) for task in range(3)]
     widths = []
     for count in (3, 12, 50, 200):
-        point, low, high = summaries.bootstrap([task[:count] for task in scores])
+        point, low, high = summaries.interval([task[:count] for task in scores])
         assert low < point < high
         assert point == pytest.approx(summaries.interquartile_mean(
             np.concatenate([task[:count] for task in scores])))
         widths.append(high - low)
     assert widths == sorted(widths, reverse=True) and widths[-1] < widths[0] / 4
-    assert summaries.bootstrap(scores) == summaries.bootstrap(scores)
-    # Stratified: runs are drawn within a task, so tasks of equal runs have no spread at all.
-    assert summaries.bootstrap([np.full(4, 0.1), np.full(4, 0.9)]) == pytest.approx((0.5,) * 3)
+    assert summaries.interval([np.full(4, 0.1), np.full(4, 0.9)]) == pytest.approx((0.5,) * 3)
+
+
+def test_interval_holds_95_percent_of_skewed_returns_of_few_runs():
+    """How often it holds the mean over many experiments of so many runs."""
+    random, held = np.random.default_rng(0), {}
+    skewed = {'beta 2, 5': (2, 5), 'beta 4, 1': (4, 1), 'beta 0.8, 3': (0.8, 3)}
+    for name, shape in skewed.items():
+        for tasks in (1, 2, 5, 10):
+            for runs in (3, 5, 10):
+                apart = random.uniform(0, 1, (1, tasks, 1))
+                drawn = apart + random.beta(*shape, (10_000, tasks, runs))
+                truth = summaries.interquartile_mean(drawn.reshape(10_000, -1), 1).mean()
+                found = np.array([summaries.interval(scores) for scores in drawn[:400]])
+                held[name, tasks, runs] = np.mean((found[:, 1] <= truth) & (truth <= found[:, 2]))
+    assert 0.94 < np.mean(list(held.values())) < 0.97, held
+    assert min(held.values()) > 0.88 and max(held.values()) < 0.995, held
+
+
+def extremes(tmp_path, monkeypatch, **settings):
+    """Figure's name -> list of (lowest, highest) of its axes, of what `make` was told."""
+    found = {}
+    save = plotting.save
+    monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: (
+        found.update({name: [axes.get_ylim() for axes in figure.axes]}),
+        save(figure, caption, outdir, name)))
+    for seed in range(3):
+        make(tmp_path / 'in', seed=seed, **settings)
+    plotting.draw([tmp_path / 'in'], tmp_path / 'out')
+    return found
+
+
+def test_negative_returns_are_drawn(tmp_path, monkeypatch):
+    found = extremes(tmp_path, monkeypatch, level=-500.0)
+    assert set(found) == {'returns', 'returns_eval', 'missing_ratio', 'single_sensor', 'aggregate'}
+    for name, limits in found.items():  # single sensors return half
+        lowest = {'aggregate': -0.2, 'single_sensor': -240}.get(name, -440)
+        assert all(low < lowest and high >= 0 for low, high in limits), name
+
+
+def test_returns_that_are_not_negative_start_at_zero(tmp_path, monkeypatch):
+    found = extremes(tmp_path, monkeypatch, level=5.0)  # the deviations reach below zero
+    assert all(low == 0 for limits in found.values() for low, _ in limits)
+
+
+NAMES = ('$x_1$', '{a}_b', '_hidden', 'a$b', '100 %', 'x^2$^', '\\alpha')
+
+
+def test_names_are_drawn_as_they_are(tmp_path, monkeypatch):
+    for seed, name in enumerate(NAMES):
+        make(tmp_path / 'in', method=f'm{seed}', level=100.0 * seed)
+        path = tmp_path / 'in' / WALK / f'm{seed}' / '0' / 'config.json'
+        path.write_text(path.read_text().replace(f'"m{seed}"', json.dumps(name)))
+        metrics = path.with_name('metrics.csv')
+        write(metrics, ('step', '$loss_1$'), [(1000, 1), (2000, 2 + 900 * (seed > 3))])
+    texts, save = {}, plotting.save
+
+    def look(figure, caption, outdir, name):
+        save(figure, caption, outdir, name)
+        texts[name] = [text.get_text().strip() for axes in figure.axes
+                       for text in axes.get_legend().get_texts()]
+        for text in figure.findobj(matplotlib.text.Text):
+            assert not text._preprocess_math(text.get_text())[1], text
+    monkeypatch.setattr(plotting, 'save', look)
+    plotting.draw([tmp_path / 'in'], tmp_path / 'out', metrics=('$loss_1$',))
+    for name in 'returns', 'returns_eval', 'losses', 'missing_ratio', 'single_sensor':
+        assert set(NAMES) <= set(texts[name]), name
+        assert shows_something(tmp_path / 'out' / f'{name}.png')
+
+
+@pytest.mark.parametrize('encoding, ends', [
+    ('utf-8-sig', '\n'), ('utf-8-sig', '\r\n'), ('utf-16', '\r\n'), ('utf-8', '\r')])
+def test_tables_of_spreadsheets_are_read(tmp_path, encoding, ends, capsys):
+    folder = make(tmp_path / 'in')
+    reference = tmp_path / 'reference.csv'
+    write(reference, ('task', 'step', 'low', 'return', 'high', 'name'), [
+        (WALK, 10000, 50, 80, 100, 'theirs')])
+    wanted = logs.load_run(folder)
+    for path in (*(os.path.join(folder, name) for name in (
+            'episodes.csv', 'results.csv', 'metrics.csv')), reference):
+        with open(path, encoding='utf-8') as file:
+            text = file.read().replace('\n', ends)
+        with open(path, 'w', encoding=encoding, newline='') as file:
+            file.write(text)
+    found = logs.load_run(folder)
+    pd.testing.assert_frame_equal(found.episodes, wanted.episodes)
+    pd.testing.assert_frame_equal(found.results, wanted.results)
+    assert len(logs.read_steps(os.path.join(folder, 'metrics.csv'), ('step', 'model_loss'))) == 20
+    assert list(plotting.read_reference(reference)['name']) == ['theirs']
+    assert not capsys.readouterr().out
+
+
+def test_links_to_runs_are_followed_once_each(tmp_path):
+    first, second = make(tmp_path / 'store', seed=0), make(tmp_path / 'store', seed=1)
+    indir = tmp_path / 'in'
+    (indir / 'deep').mkdir(parents=True)
+    for name, target in (
+            ('one', first), ('again', first), ('deep/two', second), ('deep/back', indir),
+            ('gone', tmp_path / 'nowhere'), ('self', indir / 'self')):
+        (indir / name).symlink_to(target)
+    for indirs in [indir], [indir, first], [first, indir, tmp_path / 'store']:
+        found = logs.run_folders(indirs)
+        assert sorted(map(os.path.realpath, found)) == [first, second]
+
+
+def test_folders_of_any_name_are_read_and_written(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / 'runs [1]* %s {x} $y')
+    reference = tmp_path / 'other.csv'
+    write(reference, ('task', 'step', 'low', 'return', 'high', 'name'), [
+        (WALK, 10000, 50, 80, 100, 'theirs')])
+    words = ['--indir=~/runs [1]* %s {x} $y', '--reference=~/other.csv']
+    for outdir in '~/plots', 's3://out [1]* %s {x} $y', b'\xff'.decode(errors='surrogateescape'):
+        if outdir.isprintable():
+            plotting.main([*words, f'--outdir={outdir}'])
+        else:  # what is printed is no text
+            subprocess.run([sys.executable, plotting.__file__, *words, f'--outdir={outdir}'],
+                           env=os.environ | {'PYTHONUTF8': '1'}, stdout=subprocess.PIPE, check=True)
+        assert {'returns.png', 'returns.csv', 'table.csv', 'table.md'} <= set(
+            os.listdir(os.path.expanduser(outdir)))
+    assert not os.path.exists('~')
+
+
+def test_a_bar_in_a_name_does_not_end_a_cell():
+    header, _, row = summaries.markdown(['a|b', 'c'], [('d|e', 1)])
+    assert header == '| a\\|b | c |' and row == '| d\\|e | 1 |'
 
 
 def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
