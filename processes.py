@@ -10,6 +10,7 @@ in spawned processes of their own.
 import contextlib
 import dataclasses
 import multiprocessing
+import multiprocessing.connection
 import multiprocessing.resource_tracker
 import os
 import signal
@@ -23,6 +24,20 @@ import numpy as np
 from config import SENSORS, UserError
 from environments import no_opengl
 from wrappers import background_videos, make
+
+KILLS = ('SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGINT', 'SIGXCPU')  # signals that no fault sends
+RESUMES = '; a run goes on from its last checkpoint by the same command'
+
+def _ended(what, code, then=''):
+    """The `UserError` for a process that ended by itself, with the exit code `code`."""
+    if code is None or code >= 0:
+        return UserError(f'{what} ended, for the reason above{then}')
+    name = signal.Signals(-code).name
+    if name in KILLS:
+        return UserError(
+            f'{what} was killed from outside ({name}){then}; a full memory does that: try fewer '
+            '--envs, or a smaller --replay_memory')
+    return no_opengl(f'{what} crashed: {name}{then}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +62,11 @@ def describe(config):
         with _spawning():
             process.start()
         sender.close()
-        answer = receiver.recv()
-    except EOFError:
-        process.join()
-        if process.exitcode < 0:
-            ending = signal.Signals(-process.exitcode).name
-            raise no_opengl(f'the process of the environment crashed: {ending}') from None
-        raise UserError('the environment could not be built, for the reason above') from None
+        try:
+            answer = receiver.recv()
+        except (EOFError, OSError):  # it ended before its answer, or amid it
+            process.join()
+            raise _ended('the process that builds the environment', process.exitcode) from None
     finally:
         if process.pid:
             process.kill()
@@ -63,6 +76,8 @@ def describe(config):
 
 
 def _describe(config, sender):
+    # What a library says while half-built objects are taken down; the reason is sent.
+    sys.unraisablehook = lambda _: None
     try:
         env = make(config, 'train', config.seed)
         if config.natural and 'image' in env.observation_space.spaces:
@@ -90,13 +105,43 @@ def vector(config, split, count, description, seed):
         entropy = np.random.SeedSequence((seed, split == 'valid', index))
         makers.append(_Maker(
             config, split, int(entropy.generate_state(1)[0]), description, os.getpid()))
-    try:
-        with _spawning():
-            return gymnasium.vector.AsyncVectorEnv(
-                makers, shared_memory=True, copy=True, context='spawn', worker=_work,
-                autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP)
-    except (EOFError, ConnectionError):
-        raise UserError('an environment could not be started, for the reason above') from None
+    with _spawning():
+        return _Vector(
+            makers, shared_memory=True, copy=True, context='spawn', worker=_work,
+            autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP)
+
+
+class _Vector(gymnasium.vector.AsyncVectorEnv):
+    """Says which of its processes ended by itself, in a `UserError`."""
+
+    def __init__(self, *arguments, **words):
+        with self._watched(''):
+            super().__init__(*arguments, **words)
+
+    def reset(self, **words):
+        with self._watched(RESUMES):
+            return super().reset(**words)
+
+    def step(self, actions):
+        with self._watched(RESUMES):
+            return super().step(actions)
+
+    @contextlib.contextmanager
+    def _watched(self, then):
+        try:
+            yield
+        except (EOFError, ConnectionError) as error:
+            # Its pipes end a moment before a process does.
+            ended = multiprocessing.connection.wait(
+                [process.sentinel for process in self.processes], timeout=5)
+            index, code = 0, None
+            for number, process in enumerate(self.processes):
+                if process.sentinel in ended:
+                    process.join(5)
+                    index, code = number, process.exitcode
+            self._state = gymnasium.vector.async_vector_env.AsyncState.DEFAULT
+            self.close(terminate=True)
+            raise _ended(f'the process of environment {index}', code, then) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,11 +29,20 @@ TOUCH_SITES = {
 # dog_fetch rides on the ball.
 CAMERAS = {'quadruped': 2, 'lqr': 1, 'dog_fetch': 2}
 
+# What MUJOCO_GL may be: three names, and words for the default and for none.
+BACKENDS = ('egl', 'osmesa', 'glfw', 'on', 'enable', 'enabled', 'true', '1',
+            'off', 'disable', 'disabled', 'false', '0')
+
 
 def _suite():
     """The module `dm_control.suite`, which loads OpenGL into the process."""
-    if sys.platform == 'linux':
-        os.environ.setdefault('MUJOCO_GL', 'egl')
+    backend = os.environ.get('MUJOCO_GL')
+    if sys.platform == 'linux' and not backend:
+        os.environ['MUJOCO_GL'] = 'egl'
+    elif backend and backend not in BACKENDS:
+        raise UserError(
+            f'MUJOCO_GL is {backend!r}, which names no way to render; set it to egl, osmesa or '
+            'glfw, or unset it')
     # Mesa renders on the calling thread: on pictures this small 1 or 2 threads of its own were
     # no faster (1.2 ms light, 22 ms full), and the other cores are for training.
     os.environ.setdefault('LP_NUM_THREADS', '0')

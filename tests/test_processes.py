@@ -114,16 +114,16 @@ def test_workers_run_no_main_script_and_end_with_a_killed_parent(tmp_path):
 
 
 class Hostile:
-    """A configuration that ends the process that reads it."""
+    """A configuration that ends the process that reads it, by a signal or an error."""
 
-    def __init__(self, error):
-        self.error = error
+    def __init__(self, ending):
+        self.ending = ending
         self.seed = 0
 
     @property
     def task(self):
-        if self.error == 'crash':
-            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.ending:
+            os.kill(os.getpid(), self.ending)
         raise ZeroDivisionError
 
 
@@ -147,11 +147,47 @@ def test_describe_without_opengl(config, monkeypatch):
         processes.describe(config)
 
 
-def test_describe_survives_a_crash():
-    with pytest.raises(UserError, match=r'SIGSEGV.*libegl1'):
-        processes.describe(Hostile('crash'))
-    with pytest.raises(UserError, match='reason above'):
-        processes.describe(Hostile('error'))
+@pytest.mark.parametrize('value', ['foo', 'EGL', 'egl '])
+def test_a_wrong_mujoco_gl_names_its_value(config, monkeypatch, value, capfd):
+    monkeypatch.setenv('MUJOCO_GL', value)
+    with pytest.raises(UserError, match=f"MUJOCO_GL is '{value}'.*egl, osmesa or glfw") as caught:
+        processes.describe(config)
+    assert '\n' not in str(caught.value) and 'libegl1' not in str(caught.value)
+    assert 'Traceback' not in capfd.readouterr().err
+
+
+def test_an_empty_mujoco_gl_is_none(config, monkeypatch):
+    monkeypatch.setenv('MUJOCO_GL', '')
+    assert 'image' in processes.describe(config).sensors
+
+
+ENDINGS = [(signal.SIGSEGV, r'SIGSEGV.*libegl1'), (signal.SIGKILL, r'killed .*SIGKILL.*--envs'),
+           (None, 'reason above')]
+
+
+@pytest.mark.parametrize('ending, words', ENDINGS)
+def test_an_environment_that_ends_while_it_is_built_is_one_line(ending, words, description):
+    with pytest.raises(UserError, match=words) as caught:
+        processes.describe(Hostile(ending))
+    assert '\n' not in str(caught.value)
+    with pytest.raises(UserError, match=words) as caught:
+        processes.vector(Hostile(ending), 'train', 2, description, seed=0)
+    assert 'environment 0' in str(caught.value) or 'environment 1' in str(caught.value)
+
+
+@pytest.mark.parametrize('call', ['step', 'reset'])
+@pytest.mark.parametrize('ending, words', ENDINGS[:2])
+def test_a_killed_environment_is_one_line_that_names_it(config, description, ending, words, call):
+    config = dataclasses.replace(config, natural=False)
+    envs = processes.vector(config, 'train', 2, description, seed=0)
+    envs.reset()
+    os.kill(envs.processes[1].pid, ending)
+    with pytest.raises(UserError, match=words) as caught:
+        envs.reset() if call == 'reset' else envs.step(np.zeros((2, 6), np.float32))
+    assert 'environment 1' in str(caught.value) and '\n' not in str(caught.value)
+    assert 'last checkpoint' in str(caught.value)
+    assert not any(process.is_alive() for process in envs.processes)
+    envs.close(terminate=True)
 
 
 def test_a_sensor_may_be_chosen_and_lacking_ones_are_left_out(config):
