@@ -5,6 +5,8 @@ drawn letter by letter, whatever it holds: none of it is read as mathematics.
 """
 
 import math
+import os
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -18,6 +20,8 @@ VERMILION, SKY, BLACK, GREY = '#D55E00', '#56B4E9', '#000000', '#808080'
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 # For many curves: of Paul Tol's, the ones that are not like those above.
 MORE_COLOURS = ('#882255', '#999933', '#332288')
+LEGEND_LINE = 0.17  # inches
+LEGEND_LINES = 4  # for which a figure has room
 
 matplotlib.rcParams['text.parse_math'] = False  # a $ in a value or a name is a $
 
@@ -116,3 +120,16 @@ def sheet(frames, titles, caption, columns=4, rows=4):
         one.axis('off')
     figure.suptitle(caption, fontsize=10)
     return figure
+
+
+def save(figure, caption, outdir, name):
+    """Write `name`.png (160 dots per inch) and `name`.pdf under a wrapped caption. The figure
+    grows by what its legends need, so that the panels keep their height."""
+    lines = [sum(text.get_text().count('\n') + 1 for text in one.get_legend().get_texts())
+             for one in figure.axes if one.get_legend()]
+    rows = figure.axes[0].get_gridspec().nrows
+    more = max(0, max(lines, default=0) - LEGEND_LINES)
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * rows * more)
+    figure.suptitle(textwrap.fill(caption, int(figure.get_figwidth() * 13)), fontsize=10)
+    for ending, dated in (('png', {}), ('pdf', {'CreationDate': None})):
+        figure.savefig(os.path.join(outdir, f'{name}.{ending}'), dpi=160, metadata=dated)

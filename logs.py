@@ -7,6 +7,7 @@ printed line. Nothing is written into a run's folder.
 import codecs
 import collections
 import dataclasses
+import io
 import json
 import math
 import os
@@ -108,6 +109,23 @@ def read_steps(path, needed):
     if again.any():
         print(f'{path}: {again.sum()} rows left out, the resumed run repeated their steps')
     return frame[~again].reset_index(drop=True)
+
+
+def read_reference(path):
+    """The rows of `--reference`: a return with its range at a step of a task, and whose it is.
+    UserError for a file that is not such a table."""
+    numbers = ['step', 'low', 'return', 'high']
+    try:
+        frame = pd.read_csv(io.StringIO(text_of(path))).dropna(subset=['task', 'name', *numbers])
+        frame = frame.astype(dict.fromkeys(numbers, float))
+        if not len(frame) or not np.isfinite(frame[numbers]).all(axis=None):
+            raise ValueError
+    except (OSError, ValueError, KeyError):
+        raise UserError(f'{path} is not a table with the columns task, step, low, return, high and '
+                        'name') from None
+    if not (frame['return'].between(frame['low'], frame['high'])).all():
+        raise UserError(f'{path}: a return is not between its low and its high')
+    return frame
 
 
 def load_run(folder):

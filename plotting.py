@@ -16,7 +16,6 @@ deviations are of the sample (n - 1).
 
 import argparse
 import collections
-import io
 import itertools
 import math
 import os
@@ -30,17 +29,27 @@ import pandas as pd
 import commandline
 import drawing
 from config import UserError
-from drawing import GREY, hour_axis, legend, logarithmic, panels, return_axis, shown, step_axis
+from drawing import (
+    GREY,
+    hour_axis,
+    legend,
+    logarithmic,
+    panels,
+    return_axis,
+    save,
+    shown,
+    step_axis,
+)
 from logs import (
     everyone,
     having,
     label,
     load,
     order,
+    read_reference,
     read_steps,
     run_folders,
     short,
-    text_of,
 )
 from summaries import (
     LEAST_RUNS,
@@ -59,8 +68,6 @@ OTHER_COLOURS = (drawing.PURPLE, drawing.VERMILION, drawing.SKY, drawing.BLACK)
 MARKERS = 'osD^vPX'
 REFERENCE_MARKERS = 'dph*<>'  # others than the methods'
 RANGE = 100  # of the median: where a metric's largest value is above it, its axis is logarithmic
-LEGEND_LINE = 0.17  # inches
-LEGEND_LINES = 4  # for which a figure has room
 
 RATIO_AXIS = 'missing ratio (chance of a drop-out at each decision)'
 
@@ -76,36 +83,6 @@ def styles(groups):
     names = list(COLOURS) + others
     return {method: (colours[method], MARKERS[names.index(method) % len(MARKERS)])
             for method in methods}
-
-
-def save(figure, caption, outdir, name):
-    """Write `name`.png (160 dots per inch) and `name`.pdf under a wrapped caption. The figure
-    grows by what its legends need, so that the panels keep their height."""
-    lines = [sum(text.get_text().count('\n') + 1 for text in one.get_legend().get_texts())
-             for one in figure.axes if one.get_legend()]
-    rows = figure.axes[0].get_gridspec().nrows
-    more = max(0, max(lines, default=0) - LEGEND_LINES)
-    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * rows * more)
-    figure.suptitle(textwrap.fill(caption, int(figure.get_figwidth() * 13)), fontsize=10)
-    for ending, dated in (('png', {}), ('pdf', {'CreationDate': None})):
-        figure.savefig(os.path.join(outdir, f'{name}.{ending}'), dpi=160, metadata=dated)
-
-
-def read_reference(path):
-    """The rows of `--reference`: a return with its range at a step of a task, and whose it is.
-    UserError for a file that is not such a table."""
-    numbers = ['step', 'low', 'return', 'high']
-    try:
-        frame = pd.read_csv(io.StringIO(text_of(path))).dropna(subset=['task', 'name', *numbers])
-        frame = frame.astype(dict.fromkeys(numbers, float))
-        if not len(frame) or not np.isfinite(frame[numbers]).all(axis=None):
-            raise ValueError
-    except (OSError, ValueError, KeyError):
-        raise UserError(f'{path} is not a table with the columns task, step, low, return, high and '
-                        'name') from None
-    if not (frame['return'].between(frame['low'], frame['high'])).all():
-        raise UserError(f'{path}: a return is not between its low and its high')
-    return frame
 
 
 def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=None, hours=None):

@@ -253,8 +253,7 @@ class Trainer:
         self.agent.judging.reset_from_seed(int(seed))
         for number, episode in enumerate(evaluate(self.agent, self.valid, seeds)):
             self._episode('eval', episode)
-            if number == 0 and any(
-                    configuration.SENSORS[s].kind == 'picture' for s in self.sensors):
+            if number == 0:
                 self.logger.video('eval', self.step, pictures.seen(episode))
         batch = self.replay.sample(
             min(config.batch, 4), config.length, self.experiment.seeds('open_loop', self.step, 4))

@@ -236,6 +236,9 @@ def test_results_of_other_checkpoints_are_kept(tmp_path):
     table = pd.read_csv(path, keep_default_na=False)
     assert table[['step', 'return', 'options']].values.tolist() == [
         [2, 5, ''], [1, 6, ''], [1, 5, 'natural=False']]
+    # As a spreadsheet writes it, with a byte order mark.
+    table.to_csv(tmp_path / 'marked.csv', index=False, encoding='utf-8-sig')
+    assert list(evaluation.read(tmp_path / 'marked.csv')) == list(table)
     # As written before there was the column.
     table[:2].drop(columns='options').to_csv(path, index=False)
     evaluation.add(pd.DataFrame([row | {'return': 7.0}]), path)

@@ -529,7 +529,7 @@ def test_tables_of_spreadsheets_are_read(tmp_path, encoding, ends, capsys):
     pd.testing.assert_frame_equal(found.episodes, wanted.episodes)
     pd.testing.assert_frame_equal(found.results, wanted.results)
     assert len(logs.read_steps(os.path.join(folder, 'metrics.csv'), ('step', 'model_loss'))) == 20
-    assert list(plotting.read_reference(reference)['name']) == ['theirs']
+    assert list(logs.read_reference(reference)['name']) == ['theirs']
     assert not capsys.readouterr().out
 
 
