@@ -83,8 +83,8 @@ class Progress(tf.Module):
     """What a checkpoint holds: the agent, how far the run was, what was due, how long it ran.
 
     Updates come in phases, one at each `train_every` steps. `due` counts the updates asked for
-    by the phases up to the step `phase`, each by the settings of its time: settings that are
-    changed when a run is resumed hold from there on.
+    by the phases up to the step `phase`, each by the settings of its time, which are kept:
+    settings that are changed when a run is resumed hold from there on.
     """
 
     def __init__(self, agent):
@@ -93,26 +93,35 @@ class Progress(tf.Module):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.evaluated = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self.phase = tf.Variable(-1, dtype=tf.int64, trainable=False)  # -1: no phase yet
+        self.phase = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.due = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.every = tf.Variable(0, dtype=tf.int64, trainable=False)  # 0: no phase yet
+        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     @property
     def begun(self):
         """Whether there was a phase of updates: a prefill that is changed later comes too late."""
-        return int(self.phase) >= 0
+        return int(self.every) > 0
 
     def advance(self, step, config):
-        """Count the phases up to `step`. Returns the updates that are due in all."""
-        phase = int(self.phase)
+        """Count the phases up to `step`. Returns the updates that are due in all. To be called
+        where a run is resumed, before it goes on."""
+        every = int(self.every)
         if not self.begun:
             if step < config.prefill:
                 return 0
             # The first phase comes with the end of the prefill.
-            phase = config.prefill
+            self.phase.assign(config.prefill)
             self.due.assign(config.pretrain)
-        phases = max(0, step - phase) // config.train_every
-        self.due.assign_add(phases * config.train_updates)
-        self.phase.assign(phase + phases * config.train_every)
+            self.updates.assign(config.train_updates)
+            every = config.train_every
+        phases = max(0, step - int(self.phase)) // every
+        self.due.assign_add(phases * self.updates)
+        self.phase.assign_add(phases * every)
+        if config.train_every != every:  # counted from here, not from the last phase
+            self.phase.assign(max(step, int(self.phase)))
+        self.every.assign(config.train_every)
+        self.updates.assign(config.train_updates)
         return int(self.due)
 
     def evaluation_due(self, step, config):
