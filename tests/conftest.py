@@ -52,3 +52,32 @@ def videos(tmp_path_factory):
 @pytest.fixture
 def config(videos):
     return Config(natural_train=videos, natural_valid=videos, time_limit=6)
+
+
+@pytest.fixture(scope='session')
+def stub_run(tmp_path_factory):
+    """Words of the command line -> the finished run on the stub task with them, made once. No
+    test changes its folder."""
+    import functools
+
+    import stubs
+    return functools.cache(
+        lambda *words: stubs.trained(tmp_path_factory.mktemp('stub') / 'run', *words))
+
+
+@pytest.fixture(scope='session')
+def whole(stub_run):
+    """A run of MuMMI on the stub task, with an evaluation at each 40 steps."""
+    return stub_run('--log_every', '3')
+
+
+@pytest.fixture(scope='session')
+def unjudged(stub_run):
+    """The same run without evaluations."""
+    return stub_run('--log_every', '3', '--eval_episodes', '0')
+
+
+@pytest.fixture(scope='session')
+def reseeded(stub_run):
+    """The same run with another seed."""
+    return stub_run('--log_every', '3', '--seed', '1')

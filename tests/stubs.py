@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import experiment
+import training
 import wrappers
 
 # Decisions of the episodes that end with the task, and of those that a time limit cuts off; they
@@ -17,6 +18,7 @@ import wrappers
 ENDS, LIMIT = 5, 7
 SPLITS = ['train', 'valid']
 ACTIONS = 2
+COUNT = 2  # environments of a run
 
 
 def where(touch):
@@ -53,7 +55,8 @@ class Environments:
         if options and 'miss_ratio' in options:
             self.missing = options['miss_ratio']['touch'] == 1
         self.seeds = np.array(seed) % 10000
-        self.episode = self.seeds % 10
+        # Neighbours begin with different kinds of episodes, so they do not end together.
+        self.episode = self.seeds % 10 // 2 * 2 + (self.seeds[0] + np.arange(self.num_envs)) % 2
         self.decision = np.zeros(self.num_envs, int)
         self.ended = np.zeros(self.num_envs, bool)
         self.action = np.zeros((self.num_envs, ACTIONS), np.float32)
@@ -87,13 +90,15 @@ class Environments:
 class Experiment(experiment.Experiment):
     """An experiment on this task whose agent tells what it was given: `acted` (a dict of
     exploring, is_first, flag, what `where` tells, and the action, for each call of the policy)
-    and `learned` (batches of updates). `made` has the environments."""
+    and `learned` (batches of updates, with their metrics). `made` has the environments.
+    interrupted: the number of the update at which Ctrl-C is typed."""
 
-    def __init__(self, folder, *words, method='mummi'):
+    def __init__(self, folder, *words, method='mummi', interrupted=None):
         super().__init__(method, helpers.METHODS[method][0], helpers.settings(
             method, '--logdir', str(folder), '--length', '4', '--batch', '3', '--prefill', '40',
             '--steps', '120', '--train_every', '20', '--eval_every', '40', *words))
-        self.made, self.acted, self.learned = [], [], []
+        self.interrupted = interrupted
+        self.made, self.acted, self.learned, self.replay_seeds = [], [], [], []
 
     @functools.cached_property
     def description(self):
@@ -123,6 +128,8 @@ class Experiment(experiment.Experiment):
 
         def recorded_train(batch):
             metrics = train(batch)
+            if int(agent.updates) == self.interrupted:
+                raise KeyboardInterrupt
             self.learned.append({key: value.numpy() for key, value in batch.items()} | {
                 'metrics': {key: float(value) for key, value in metrics.items()}})
             return metrics
@@ -140,3 +147,20 @@ def eagerly():
     finally:
         tf.config.run_functions_eagerly(False)
 
+
+
+def trained(folder, *words, **options):
+    """The experiment of a run in `folder` that has come to its end, with its `trainer` and the
+    `replay_seeds` of its updates."""
+    experiment = Experiment(folder, '--envs', str(COUNT), *words, **options)
+    with eagerly(), training.Trainer(experiment) as trainer:
+        sample = trainer.replay.sample
+
+        def recorded(batch, length, seed):
+            if isinstance(seed, list):
+                experiment.replay_seeds.append(tuple(seed))
+            return sample(batch, length, seed)
+        trainer.replay.sample = recorded
+        trainer.train()
+    experiment.trainer = trainer
+    return experiment

@@ -121,6 +121,53 @@ def test_collecting_acts_by_a_sample_with_clipped_noise(eager):
     assert np.min(agent.act(latent, True, agent.random)) == -1
 
 
+@pytest.mark.parametrize('method', METHODS)
+def test_explanation_is_what_each_part_says_of_the_latents_and_observations(method, eager):
+    agent = helpers.build(method)
+    helpers.shake(agent)
+    observation = helpers.tensors(helpers.observations(7))
+    latent = latents(agent, 7)
+    latent = latent._replace(deviation=tf.abs(latent.deviation) + 0.1)
+    inside = agent.explain(latent._asdict(), observation)
+    features = latent.features()
+    close(inside['reward'], agent.world.reward_head(features)[:, 0])
+    close(inside['value'], agent.behaviour.value_head(features)[:, 0])
+    assert not np.allclose(inside['reward'], inside['value'], atol=0.01)
+    # KL(posterior, prior), the divergence that the world model is trained by.
+    step = agent.world.dynamics.read()
+    prior = step.prior(latent.deterministic, tf.zeros_like(latent.mean))
+    wanted = np.sum(
+        np.log(prior.deviation / latent.deviation)
+        + (latent.deviation ** 2 + (latent.mean - prior.mean) ** 2)
+        / (2 * prior.deviation ** 2) - 0.5, -1)
+    close(inside['divergence'], wanted, 1e-4)
+    embeddings = agent.world.representation.embed(observation)
+    trust = agent.world.representation.trust(embeddings)
+    assert set(inside['trust']) == (set(SHAPES) if method == 'mummi' else set())
+    for sensor, share in trust.items():
+        close(inside['trust'][sensor], share)
+    for sensor, picture in agent.painter.reconstruct(features).items():
+        close(inside['pictures'][sensor], picture)
+
+
+def test_judging_draws_from_its_own_generator_alone(eager):
+    agent = helpers.build('mummi', '--refine_actions', '--search_candidates', '2')
+    observation = helpers.tensors(helpers.observations(2)) | {'is_first': tf.constant([True, True])}
+    batch = helpers.tensors(helpers.sequences(2, 8))
+
+    def draws(function):
+        """Which of (random, judging) `function` draws from."""
+        before = agent.random.state.numpy(), agent.judging.state.numpy()
+        function()
+        return [not np.array_equal(old, generator.state) for old, generator in zip(
+            before, (agent.random, agent.judging))]
+
+    assert draws(lambda: agent.policy(observation, agent.initial(2), False)) == [False, True]
+    assert draws(lambda: agent.policy(observation, agent.initial(2), True)) == [True, False]
+    assert draws(lambda: agent.open_loop(batch)) == [False, True]
+    assert draws(lambda: agent.train(batch)) == [True, False]
+
+
 @pytest.mark.parametrize('entries', [2, 5, 8])
 def test_open_loop_filters_five_entries_and_imagines_the_rest_by_the_recorded_actions(
         entries, eager):

@@ -52,7 +52,7 @@ class Plain:
         return self.due
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(
     SCHEDULES, st.lists(st.integers(1, 50), max_size=6), st.booleans(), st.integers(0, 30)),
     min_size=1, max_size=5))
@@ -75,7 +75,7 @@ def test_due_updates_are_those_of_a_plain_loop_whatever_is_changed_and_when(sess
         step = max(0, step - lost)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SCHEDULES, st.lists(st.tuples(st.integers(1, 50), st.booleans()), max_size=20))
 def test_kills_change_nothing_of_what_is_due_in_the_end(config, history):
     progress, step = Progress(tf.Module()), 0
@@ -90,7 +90,7 @@ def test_kills_change_nothing_of_what_is_due_in_the_end(config, history):
     assert due == (wanted if step >= config.prefill else 0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SCHEDULES, SCHEDULES, st.integers(60, 500))
 def test_changed_settings_ask_for_nothing_of_the_past(before, after, step):
     progress = Progress(tf.Module())
@@ -112,7 +112,7 @@ def test_shorter_interval_does_not_divide_the_steps_since_the_last_phase():
     assert progress.advance(14010, changed) == 200
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 40), st.integers(0, 2), st.lists(st.integers(1, 60), min_size=1))
 def test_an_evaluation_is_due_at_each_multiple_that_was_passed_and_once_at_the_end(
         every, episodes, advances):

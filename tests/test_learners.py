@@ -5,6 +5,7 @@ import helpers
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 from helpers import METHODS, close, normals, plain_model_loss, spy
 
 from config import SENSORS, flag
@@ -95,6 +96,69 @@ def test_gradients_of_an_update_are_those_of_a_plain_implementation(method, word
         largest = max(np.abs(gradient).max() for gradient in gradients)
         for found, gradient in zip(optimiser.first, gradients, strict=True):
             np.testing.assert_allclose(10 * found, gradient, rtol=1e-3, atol=2e-5 * largest)
+
+
+def test_actor_entropy_is_that_of_the_actions_in_the_latents_of_the_batch(monkeypatch, eager):
+    """Minus the mean log density of the first imagined actions, by the transformed normal."""
+    agent = helpers.quiet('--actor_rate', '0', '--model_rate', '0')
+    agent.random = agent.judging = helpers.constant_noise(0.25)
+    filtered = spy(monkeypatch, agent.world.dynamics, 'filter')
+    metrics = agent.train(helpers.tensors(helpers.sequences()))
+    policy = agent.behaviour.policy(filtered[0][1][0].features())
+    action = policy.sample(tf.fill(policy.mean.shape, 0.25))
+    logs = tfp.distributions.TransformedDistribution(
+        tfp.distributions.Normal(policy.mean, policy.deviation), tfp.bijectors.Tanh()).log_prob(
+            action)
+    wanted = -np.mean(np.sum(logs, -1))
+    assert abs(wanted) > 0.1
+    close(metrics['actor_entropy'], wanted, 1e-4)
+
+
+def test_learners_follow_the_world_model_in_order_on_the_posterior_of_before_it_changed(
+        monkeypatch, eager):
+    agent = helpers.build('cvrl', '--use_sac', '--model_rate', '0.01')
+    filtered = spy(monkeypatch, agent.world.dynamics, 'filter')
+    imagined = spy(monkeypatch, agent.world, 'imagine')
+    before = helpers.values(agent.world.trainable_variables)
+    order = []
+    for name, learner in agent.learners.items():
+        def learn(posterior, batch, random, name=name, learn=learner.learn):
+            order.append((name, posterior, sum(helpers.unchanged(
+                before, agent.world.trainable_variables))))
+            return learn(posterior, batch, random)
+        monkeypatch.setattr(learner, 'learn', learn)
+    agent.train(helpers.tensors(helpers.sequences()))
+    posterior = filtered[0][1][0]
+    assert [name for name, _, _ in order] == ['behaviour', 'pictures', 'soft']
+    for _, given, same in order:
+        assert same < len(before) / 4
+        for one, other in zip(given, posterior):
+            np.testing.assert_array_equal(one, other)
+    for one, other in zip(imagined[0][0][0], posterior):
+        np.testing.assert_array_equal(one, np.reshape(other, one.shape))
+
+
+def test_numbers_of_imagination_are_means_of_what_they_are_called(monkeypatch, eager):
+    agent = helpers.build('dreamer', '--pcont', '--value_rate', '0', '--actor_rate', '0',
+                          '--model_rate', '0')
+    helpers.shake(agent)
+    agent.random = agent.judging = helpers.constant_noise(0.25)
+    imagined = spy(monkeypatch, agent.world, 'imagine')
+    metrics = agent.train(helpers.tensors(helpers.sequences()))
+    features = imagined[0][1][0]
+    reward, value = agent.world.reward(features), agent.behaviour.value(features)
+    returns = agent.behaviour.returns(agent.world, features)[0]
+    wanted = {'imagined_reward': reward, 'value': value, 'imagined_return': returns}
+    assert len({round(float(np.mean(x)), 4) for x in wanted.values()}) == 3
+    for name, numbers in wanted.items():
+        close(metrics[name], np.mean(numbers), 1e-4)
+
+
+def without_gradient(method, agent):
+    """References of variables whose gradient is zero by right: in CVRL's score u(s_i) . v(e_j)
+    the last bias of v adds the same to every j, which the softmax takes away again."""
+    return {agent.world.representation.observation_code.output.bias.ref()} if (
+        method == 'cvrl') else set()
 
 
 @pytest.mark.parametrize('method', METHODS)

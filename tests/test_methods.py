@@ -440,3 +440,55 @@ def test_agreement_numbers_equal_plain_loops_over_the_flagged_rows():
     none = tf.zeros(9)
     assert float(networks.retrieval(tf.constant(distances), none)) == 0
     assert float(networks.relative_distance(left, right, none)) == 0
+
+
+def flagged(count, **missing):
+    """The flags of `count` steps in one sequence, 0 for the steps named of a sensor."""
+    flags = {flag(sensor): np.ones((1, count, 1), np.float32) for sensor in SHAPES}
+    for sensor, steps in missing.items():
+        flags[flag(sensor)][0, steps] = 0
+    return helpers.tensors(flags)
+
+
+def test_agreement_of_a_sensor_is_between_the_code_of_the_latent_and_its_own_expert(monkeypatch):
+    """0 where they are the same point, and not 0 for a sensor whose expert says another."""
+    method = representation('mummi')
+    points = {s: tf.constant(normals(1, 6, 32, seed=i)) for i, s in enumerate(SHAPES)}
+    embeddings = {'means': points, 'weights': {s: tf.ones([1, 6, 32]) for s in SHAPES}}
+    for sensor in SHAPES:
+        monkeypatch.setattr(method, 'transform', lambda features, s=sensor: tf.reshape(
+            points[s], [*features.shape[:-1], 32]))
+        metrics = method.metrics(tf.zeros([1, 6, 40]), embeddings, flagged(6))
+        for other in SHAPES:
+            agree = float(metrics[f'agree_{other}'])
+            assert (agree < 1e-6) == (other == sensor) and agree < 3
+
+
+def test_sensors_find_each_other_by_the_closest_of_the_named_other(monkeypatch):
+    """On a line: image 0, 10, 20; depth 0, 4, 30; touch 3, 9, 21, the second missing."""
+    method = representation('mummi')
+    line = {'image': [0, 10, 20], 'depth': [0, 4, 30], 'touch': [3, 9, 21]}
+    means = {s: tf.constant(np.float32(x)[None, :, None] * np.eye(1, 32, dtype=np.float32))
+             for s, x in line.items()}
+    embeddings = {'means': means, 'weights': {s: tf.ones([1, 3, 32]) for s in SHAPES}}
+    metrics = method.metrics(tf.zeros([1, 3, 40]), embeddings, flagged(3, touch=[1]))
+    found = {key: float(metrics[key]) for key in metrics if key.startswith('find_')}
+    assert found == pytest.approx({
+        'find_image_depth': 1.0, 'find_depth_image': 2 / 3,  # 4 is nearer to 0 than to 10
+        'find_image_touch': 1.0, 'find_touch_image': 1.0,
+        # 3 is nearer to 4, at whose step touch is missing.
+        'find_depth_touch': 1.0, 'find_touch_depth': 1.0})
+
+
+def test_cvrl_finds_the_observation_of_the_highest_score(monkeypatch):
+    """Three latents and observations on axes; the last latent points to the first observation."""
+    method = representation('cvrl')
+    eye = np.eye(3, 32, dtype=np.float32)
+    states, others = eye[[0, 1, 0]] + 0.5 * eye, 2 * eye
+    monkeypatch.setattr(method, 'state_code', lambda _: tf.constant(states[None]))
+    monkeypatch.setattr(method, 'observation_code', lambda _: tf.constant(others[None]))
+    metrics = method.metrics(tf.zeros([1, 3, 40]), dict.fromkeys(
+        ('joint', 'whole'), tf.zeros([1, 3, 7])), flagged(3))
+    assert float(metrics['find_latent_observation']) == pytest.approx(2 / 3)
+    # By rows, the latents: in columns, each observation is of the highest score to its own.
+    assert (states @ others.T).argmax(0).tolist() == [0, 1, 2]

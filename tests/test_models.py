@@ -108,6 +108,20 @@ def test_model_loss_is_divergence_reward_discount_and_representation(method):
     close(total, 2 * mean + sum(np.float64(term) for term in terms.values()), 1e-4)
 
 
+def test_entropies_are_those_of_the_posterior_and_of_the_prior_each_under_its_name(shaken):
+    world = shaken.world
+    batch = helpers.tensors(helpers.sequences())
+    noise = tf.constant(normals(4, 8, world.dynamics.stoch))
+    joint = world.representation.embed(batch)['joint']
+    states = stepped(world.dynamics, joint, batch['action'], noise)
+    _, metrics, _ = world.loss(batch, noise)
+    wanted = [np.mean(np.sum(0.5 * np.log(
+        2 * np.pi * np.e * np.float64(state.deviation) ** 2), -1)) for state in states]
+    assert abs(wanted[0] - wanted[1]) > 0.01
+    for name, entropy in zip(('posterior_entropy', 'prior_entropy'), wanted):
+        close(metrics[name], entropy, 1e-4)
+
+
 def test_below_the_free_nats_the_prior_learns_nothing():
     world = helpers.build('cvrl', '--free_nats', '100').world
     batch = helpers.tensors(helpers.sequences())

@@ -1,0 +1,153 @@
+"""`--test` and `--inspect` in this process on the stub task: which environments, seeds and noise
+they use, and numbers that are told by what happened."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import stubs
+from helpers import close
+from stubs import ENDS, LIMIT, terminates
+
+import evaluation
+import inspection
+
+# --- --test --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def folder(whole, tmp_path_factory):
+    """A copy of the finished run, for what judging writes."""
+    folder = tmp_path_factory.mktemp('judged') / 'run'
+    shutil.copytree(whole.folder, folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def tested(folder):
+    """(experiment, its results): the stub task drops its sensor at a chance of 1 alone, so the
+    first two conditions are the same to the agent."""
+    made = stubs.Experiment(
+        folder, '--test', '--test_ratios', '0,0.5,1', '--test_episodes', '4', '--envs', '3')
+    with stubs.eagerly():
+        evaluation.test(made)
+    return made, pd.read_csv(folder / 'results.csv', keep_default_na=False)
+
+
+def test_a_test_plays_on_validation_backgrounds_by_the_mode(tested):
+    made, _ = tested
+    (environments,) = made.made
+    assert (environments.split, environments.num_envs, environments.closed) == ('valid', 4, True)
+    assert len(made.acted) == 3 * max(ENDS, LIMIT)
+    for call in made.acted:
+        assert call['exploring'] is False and call['drew'] == [False, True]
+        assert (call['split'] == call['flag']).all()  # 1, and 0 where all is dropped
+    assert {call['flag'][0] for call in made.acted} == {0, 1}
+
+
+def test_every_condition_has_the_same_seeds_and_noise(tested):
+    made, results = tested
+    conditions = [results[results.ratio == ratio] for ratio in (0, 0.5, 1)]
+    seeds = conditions[0].seed.tolist()
+    assert len(set(seeds)) == 4
+    for number, (drawn, options) in enumerate(made.made[0].resets):
+        assert drawn == seeds
+        assert options == {'miss_ratio': {'touch': (0, 0.5, 1)[number]}}
+    first, second, third = (rows['return'].tolist() for rows in conditions)
+    assert first == second and len(set(first)) == 4
+    assert first != third
+    assert [rows.missing_touch.tolist() for rows in conditions] == [[0] * 4, [0] * 4, [1] * 4]
+
+
+def test_a_test_has_none_of_the_seeds_of_its_run(tested, whole):
+    _, results = tested
+    used = {seed for environments in whole.made for drawn, _ in environments.resets
+            for seed in drawn}
+    assert len(used) > 4 and not used & set(results.seed)
+
+
+def test_rows_are_of_the_checkpoint_and_of_both_kinds_of_episodes(tested, whole):
+    _, results = tested
+    assert set(results.step) == {whole.trainer.step} and set(results.options) == {''}
+    assert set(results.length) == {2 * ENDS, 2 * LIMIT}
+    assert results.episode.tolist() == [0, 1, 2, 3] * 3
+
+
+# --- --inspect -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module', params=[0, 1])
+def inspected(folder, request):
+    """(experiment, what the agent said of the episode, latents and observations that it said it
+    of, the episode as it was summed up, numbers.csv)."""
+    made = stubs.Experiment(folder, '--inspect', '--envs', '2', '--seed', str(request.param))
+    agent, step, path = made.restored()
+    explained, episodes, explain, summary = [], [], agent.explain, inspection.summary
+
+    def recorded(latents, observation):
+        explained.append((latents, observation, explain(latents, observation)))
+        return explained[-1][2]
+
+    agent.explain = recorded
+    made.restored = lambda: (agent, step, path)
+    with stubs.eagerly(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspection, 'summary', lambda episode, *rest: episodes.append(
+            episode) or summary(episode, *rest))
+        inspection.inspect(made)
+    numbers = pd.read_csv(folder / 'inspect' / path.name / 'numbers.csv', index_col='number')
+    return made, *explained[0], episodes[0], numbers['value']
+
+
+def test_an_inspection_is_of_one_episode_on_a_validation_background_by_the_mode(inspected):
+    made, latents, observation, *_ = inspected
+    assert [(e.split, e.num_envs, e.closed) for e in made.made] == [('valid', 1, True)]
+    assert all(call['drew'] == [False, True] and not call['exploring'] for call in made.acted)
+    told = stubs.where(observation['touch'].numpy())
+    assert set(told['split']) == {1}
+    np.testing.assert_array_equal(told['decision'], np.arange(len(made.acted)))
+    assert {len(value) for value in latents.values()} == {len(made.acted)}
+
+
+def test_latents_of_an_inspection_are_those_of_the_observations_beside_them(inspected):
+    """By the means of the posterior at each entry, computed again from the recorded actions."""
+    made, latents, observation, _, episode, _ = inspected
+    agent = made.restored()[0]
+    dynamics = agent.world.dynamics.read()
+    joint = agent.world.representation.embed(observation)['joint']
+    state = agent.world.dynamics.initial(1)
+    for t in range(len(joint)):
+        h = dynamics.transition(state, episode['action'][t:t + 1])
+        state = dynamics.posterior(h, joint[t:t + 1], 0.0)
+        close(latents['mean'][t], state.mean[0], 1e-4)
+        close(latents['deterministic'][t], state.deterministic[0], 1e-4)
+        state = state._replace(stochastic=latents['stochastic'][t:t + 1])
+
+
+def test_numbers_of_an_inspection_compare_the_heads_with_what_followed(inspected):
+    made, _, _, inside, episode, numbers = inspected
+    reward, entries = episode['reward'].astype(float), len(made.acted)
+    assert len(reward) == entries + 1
+    ends = bool(terminates(stubs.where(episode['touch'])['episode'][0]))
+    assert ends == (made.config.seed == SEED_THAT_ENDS) == (episode['discount'][-1] == 0)
+    value, predicted = inside['value'].numpy(), inside['reward'].numpy()
+    ahead = []
+    for t in range(entries):
+        if ends:
+            ahead.append(sum(0.99 ** k * r for k, r in enumerate(reward[t:])))
+        else:  # up to the last decision, whose value stands for the rest
+            rest = entries - 1 - t
+            ahead.append(sum(0.99 ** k * reward[t + k] for k in range(rest))
+                         + 0.99 ** rest * value[-1])
+    wanted = {
+        'return': reward.sum(), 'reward_error': np.abs(predicted - reward[:-1]).mean(),
+        'reward_deviation': reward[:-1].std(), 'value': value.mean(),
+        'discounted_return': np.mean(ahead), 'missing_touch': 0}
+    for name, number in wanted.items():
+        assert numbers[name] == pytest.approx(number, rel=1e-3, abs=1e-6), name
+    for name, metric in inside['metrics'].items():
+        assert numbers[name] == pytest.approx(float(metric), rel=1e-3, abs=1e-6)
+
+
+# Of the seeds above, the one whose episode ends with the task.
+SEED_THAT_ENDS = 0

@@ -1,0 +1,283 @@
+"""Whole runs of the trainer on a stub task that tells where an observation was made: what the
+policy, the replay, the updates and the logs get, and what a run does that goes on."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import stubs
+import tensorflow as tf
+import tqdm
+from stubs import COUNT, ENDS, LIMIT, reward_of, terminates, where
+
+import config
+import tools
+import training
+from experiment import Progress
+
+
+def stored(folder):
+    """The arrays of all episodes of a run, in order."""
+    return [dict(np.load(path)) for path in sorted((folder / 'episodes').glob('*.npz'))]
+
+
+def same_run(one, other):
+    """Whether two runs collected the same, and learned the same from the same."""
+    pairs = [*zip(stored(one.folder), stored(other.folder), strict=True),
+             *zip(one.learned, other.learned, strict=True)]
+    return all(np.array_equal(a[key], b[key]) for a, b in pairs for key in a if key != 'metrics'
+               ) and [b['metrics'] for b in one.learned] == [b['metrics'] for b in other.learned]
+
+
+# --- What was collected, and what is learned of it --------------------------------------------
+
+
+def check_entries(arrays):
+    """That consecutive entries [L, ...] are what happened in an episode of training."""
+    told = where(arrays['touch'])
+    assert set(told['split']) == {0} and (arrays['touch_flag'] == 1).all()
+    for name in 'seed', 'episode':
+        assert len(set(told[name])) == 1
+    np.testing.assert_array_equal(np.diff(told['decision']), 1)
+    np.testing.assert_array_equal(arrays['action'], told['action'])
+    first = told['decision'] == 0
+    np.testing.assert_allclose(arrays['reward'], np.where(
+        first, 0, reward_of(told['episode'], told['decision'], told['action'])), atol=1e-6)
+    ends = terminates(told['episode']) & (told['decision'] == ENDS)
+    np.testing.assert_array_equal(arrays['discount'], 1 - ends)
+    return {'first': first.any(), 'end': ends.any(), 'limit': (told['decision'] == LIMIT).any()}
+
+
+def test_episodes_of_the_replay_are_what_happened(whole):
+    episodes = stored(whole.folder)
+    found = [check_entries(arrays) for arrays in episodes]
+    assert all(kinds['first'] and kinds['end'] != kinds['limit'] for kinds in found)
+    assert 2 < sum(kinds['end'] for kinds in found) < len(found) - 2
+
+
+def test_updates_learn_from_what_happened_ends_of_both_kinds_included(whole):
+    assert len(whole.learned) == 10
+    totals = {'first': 0, 'end': 0, 'limit': 0}
+    for batch in whole.learned:
+        assert batch['reward'].shape == (3, 4)
+        for row in range(3):
+            for kind, here in check_entries(
+                    {key: batch[key][row] for key in batch if key != 'metrics'}).items():
+                totals[kind] += here
+    assert min(totals.values()) > 0
+
+
+def test_policy_is_told_where_each_row_begins_an_episode(whole):
+    mixed = 0
+    for call in whole.acted:
+        np.testing.assert_array_equal(call['is_first'], call['decision'] == 0)
+        mixed += call['is_first'].any() and not call['is_first'].all()
+    assert mixed > 2
+
+
+def test_the_run_collects_on_training_backgrounds_by_exploring_and_judges_without_on_others(whole):
+    for call in whole.acted:
+        assert (call['split'] == (0 if call['exploring'] else 1)).all()
+        assert call['drew'] == ([True, False] if call['exploring'] else [False, True])
+        assert len(call['chosen']) == (COUNT if call['exploring'] else 1)
+    assert [(made.split, made.num_envs, made.closed) for made in whole.made] == [
+        ('train', COUNT, True), ('valid', 1, True)]
+    assert whole.made[0].seed != whole.made[1].seed
+
+
+def test_what_the_policy_chooses_is_what_is_done(whole):
+    calls = [call for call in whole.acted if call['exploring']]
+    done = {(e['seed'][0], e['episode'][0], t): action for e in (
+        where(arrays['touch']) for arrays in stored(whole.folder))
+        for t, action in enumerate(e['action'])}
+    found = 0
+    for call in calls:
+        for row in range(COUNT):
+            place = call['seed'][row], call['episode'][row], call['decision'][row] + 1
+            if place in done:
+                np.testing.assert_array_equal(call['chosen'][row], done[place])
+                found += 1
+    assert found > 20
+    spread = np.std([call['chosen'] for call in calls], 0)
+    assert (spread > 0.2).all()
+
+
+def test_prefill_is_uniform_and_each_environments_own(whole):
+    table = pd.read_csv(whole.folder / 'episodes.csv')
+    table = table[table['mode'] != 'eval'].reset_index()
+    prefill = table.index[table['mode'] == 'prefill']
+    actions = np.concatenate([stored(whole.folder)[i]['action'][1:] for i in prefill])
+    assert len(np.unique(actions)) == actions.size > 10
+    assert actions.min() < -0.5 and actions.max() > 0.5 and np.abs(actions.mean()) < 0.3
+    # The policy is first asked for the evaluation after the prefill.
+    assert not whole.acted[0]['exploring']
+
+
+def test_no_two_environments_and_no_two_episodes_of_evaluation_have_a_seed_in_common(whole):
+    collecting, judging = whole.made
+    assert len(collecting.resets) == 1 and len(judging.resets) == 3
+    seeds = [seed for made in whole.made for drawn, _ in made.resets for seed in drawn]
+    assert len(set(seeds)) == len(seeds) == COUNT + 3
+
+
+def test_every_update_has_another_batch_and_another_seed_has_others(whole, reseeded):
+    """Batches as (number of the episode in the replay, its first entry)."""
+    def positions(run):
+        starts = [where(arrays['touch']) for arrays in stored(run.folder)]
+        names = {(s['seed'][0], s['episode'][0]): i for i, s in enumerate(starts)}
+        told = [where(batch['touch'][:, 0]) for batch in run.learned]
+        return [tuple((names.get((seed, episode), -1), decision) for seed, episode, decision in zip(
+            t['seed'], t['episode'], t['decision'])) for t in told]
+    assert len(set(positions(whole))) == 10
+    one, other = (run.replay_seeds for run in (whole, reseeded))
+    assert len(one) == len(set(one)) == len(set(other)) == 10 and not set(one) & set(other)
+    assert positions(whole)[:2] != positions(reseeded)[:2]
+
+
+def test_the_same_seed_repeats_a_run_and_another_makes_another(whole, unjudged, reseeded):
+    """How often a run is judged, which is all that the first two differ in, changes nothing."""
+    assert len(unjudged.made) == 1 and all(call['exploring'] for call in unjudged.acted)
+    assert same_run(whole, unjudged)
+    one, other = (stored(run.folder)[0]['action'] for run in (whole, reseeded))
+    assert not np.array_equal(one[:4], other[:4])
+    assert not set(whole.made[0].resets[0][0]) & set(reseeded.made[0].resets[0][0])
+
+
+# --- Logs ----------------------------------------------------------------------------------
+
+
+def test_rows_of_metrics_are_means_over_their_updates(whole):
+    table = pd.read_csv(whole.folder / 'metrics.csv')
+    # A row at each third update, and one at the end of each phase of two.
+    assert table['updates'].tolist() == [2, 3, 4, 6, 8, 9, 10]
+    assert table['step'].tolist()[:4] == [40, 60, 60, 80]
+    begin = 0
+    for _, row in table.iterrows():
+        end = int(row['updates'])
+        metrics = [batch['metrics'] for batch in whole.learned[begin:end]]
+        assert set(metrics[0]) | {'step', 'updates', 'seconds', 'updates_per_second'} == set(table)
+        for key in metrics[0]:
+            np.testing.assert_allclose(
+                row[key], np.mean([m[key] for m in metrics]), rtol=1e-5, atol=1e-9, err_msg=key)
+        begin = end
+
+
+def test_rows_of_episodes_are_those_that_were_played(whole):
+    table = pd.read_csv(whole.folder / 'episodes.csv')
+    collected = table[table['mode'] != 'eval']
+    for (_, row), arrays in zip(collected.iterrows(), stored(whole.folder), strict=True):
+        assert row['return'] == pytest.approx(arrays['reward'].sum(), rel=1e-5, abs=1e-6)
+        assert row['length'] == 2 * (len(arrays['reward']) - 1) and row['missing_touch'] == 0
+    judged = table[table['mode'] == 'eval']
+    assert judged['updates'].tolist() == [2, 6, 10]
+    calls = [call for call in whole.acted if not call['exploring']]
+    wanted, total = [], 0.0
+    for call in calls:
+        total += float(reward_of(call['episode'], call['decision'] + 1, call['chosen'])[0])
+        last = ENDS if terminates(call['episode'])[0] else LIMIT
+        if call['decision'][0] == last - 1:
+            wanted.append(total)
+            total = 0.0
+    np.testing.assert_allclose(judged['return'], wanted, rtol=1e-5)
+
+
+# --- Going on ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def resumed(whole, tmp_path_factory):
+    """A copy of the run that goes on to 160 steps by another schedule."""
+    folder = tmp_path_factory.mktemp('resumed') / 'run'
+    shutil.copytree(whole.folder, folder)
+    return stubs.trained(
+        folder, '--steps', '160', '--prefill', '150', '--pretrain', '70', '--train_every', '10',
+        '--train_updates', '3', '--log_every', '30')
+
+
+def test_a_changed_schedule_counts_from_where_the_run_is(whole, resumed):
+    table = pd.read_csv(resumed.folder / 'metrics.csv')[7:]
+    assert table['updates'].tolist() == [13, 16, 19, 22] and len(resumed.learned) == 12
+    for begin, step in zip(range(130, 170, 10), table['step']):
+        assert begin <= step < begin + 4
+
+
+def test_a_resumed_run_collects_on_with_new_seeds_and_is_not_judged_twice(whole, resumed):
+    assert resumed.acted[0]['exploring'] and resumed.made[1].split == 'valid'
+    assert len(resumed.made[1].resets) == 1
+    old, new = (pd.read_csv(run.folder / 'episodes.csv') for run in (whole, resumed))
+    added = new[len(old):]
+    assert 'prefill' not in set(added['mode']) and list(added['mode']).count('eval') == 1
+    assert added['mode'].iloc[-1] == 'eval' and 160 <= added['step'].iloc[-1] < 164
+    before, after = (
+        {seed for made in run.made for drawn, _ in made.resets for seed in drawn}
+        for run in (whole, resumed))
+    assert not before & after and not set(whole.replay_seeds) & set(resumed.replay_seeds)
+
+
+def test_a_run_that_is_killed_in_its_last_phase_makes_the_updates_that_are_due(whole, tmp_path):
+    """The checkpoint is of the phase before; the episodes are all there."""
+    folder = tmp_path / 'run'
+    shutil.copytree(whole.folder, folder)
+    for path in folder.glob('state-000000010.*'):
+        path.unlink()
+    again = stubs.trained(folder, '--log_every', '3')
+    assert again.replay_seeds == whole.replay_seeds[8:]
+
+
+def test_a_run_that_is_killed_in_its_first_phase_makes_the_same_updates_again(tmp_path):
+    words = ('--envs', '1', '--prefill', '24', '--steps', '24', '--pretrain', '3',
+             '--eval_episodes', '0')
+    wanted = stubs.trained(tmp_path / 'whole', *words)
+    with pytest.raises(KeyboardInterrupt):
+        stubs.trained(tmp_path / 'killed', *words, interrupted=2)
+    again = stubs.trained(tmp_path / 'killed', *words)
+    assert len(stored(wanted.folder)) == 2 and len(wanted.learned) == 3
+    assert same_run(wanted, again)
+
+
+def acts(agent):
+    """What an agent does in three situations, by the same noise."""
+    agent.judging.reset_from_seed(1)
+    observation = {
+        'touch': tf.constant(np.linspace(-200, 200, 18).reshape(3, 6), tf.float32),
+        'touch_flag': tf.ones([3, 1]), 'is_first': tf.ones([3], bool)}
+    return agent.policy(observation, agent.initial(3), False)[0].numpy()
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_a_restored_agent_acts_by_the_restored_weights_in_every_precision(precision, tmp_path):
+    """Rounded copies included: those of a fresh agent of the same seed would act otherwise."""
+    words = ('--precision', precision, '--actor_rate', '0.1', '--steps', '40', '--eval_episodes',
+             '0')
+    made = stubs.trained(tmp_path, *words)
+    with stubs.eagerly():
+        wanted = acts(made.trainer.agent)
+        fresh = stubs.Experiment(tmp_path, *words)
+        assert not np.allclose(acts(fresh.agent()), wanted, atol=0.01)
+        agent, step, _ = fresh.restored()
+        assert step == 40
+        np.testing.assert_array_equal(acts(agent), wanted)
+        with training.Trainer(stubs.Experiment(tmp_path, *words)) as trainer:
+            np.testing.assert_array_equal(acts(trainer.agent), wanted)
+
+
+def test_an_evaluation_is_a_function_of_seed_step_and_weights(tmp_path):
+    """Whatever was judged before, and by which noise."""
+    stubs.trained(tmp_path, '--steps', '40')
+    again = stubs.Experiment(tmp_path, '--steps', '40')
+    with stubs.eagerly(), training.Trainer(again) as trainer, tqdm.tqdm(disable=True) as bar:
+        trainer.bar, trainer.step = bar, 40
+        trainer.evaluate()
+    table = pd.read_csv(tmp_path / 'episodes.csv')
+    first, second = table['return'][table['mode'] == 'eval']
+    assert first == second != 0
+
+
+def test_a_checkpoint_holds_how_far_the_run_was(whole):
+    progress = Progress(whole.trainer.agent)
+    tools.Checkpoints(whole.folder, progress).restore()
+    step = whole.trainer.step
+    assert (int(progress.step), int(progress.evaluated), int(progress.due)) == (step, step, 10)
+    assert float(progress.seconds) > 0 and progress.begun
+    assert config.load(whole.folder / 'config.json')[1] == 'mummi'
