@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 import experiment
+import processes
 import training
-import wrappers
 
 # Decisions of the episodes that end with the task, and of those that a time limit cuts off; they
 # take turns.
@@ -102,7 +102,7 @@ class Experiment(experiment.Experiment):
 
     @functools.cached_property
     def description(self):
-        return wrappers.Description(
+        return processes.Description(
             gymnasium.spaces.Dict({
                 'touch': gymnasium.spaces.Box(-np.inf, np.inf, (4 + ACTIONS,), np.float32),
                 'touch_flag': gymnasium.spaces.Box(0, 1, (1,), np.float32)}),

@@ -8,7 +8,6 @@ import stubs
 from stubs import ENDS, LIMIT, Environments, reward_of, terminates, where
 
 import acting
-import networks
 
 SEEDS = [11, 22, 33]
 
@@ -102,8 +101,6 @@ def test_reset_drops_what_was_unfinished_and_begins_with_these_seeds():
 
 class Counter:
     """An agent whose state counts its decisions; its action tells whether it explores."""
-
-    precision = networks.Precision('float32')
 
     def __init__(self):
         self.calls = []

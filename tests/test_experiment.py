@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import wrappers
+import processes
 from config import Config, UserError
 from experiment import Experiment, Progress
 
@@ -148,8 +148,8 @@ def test_every_purpose_number_environment_and_seed_has_a_stream_of_its_own():
 
 def test_environments_are_of_the_split_and_the_seed_that_are_asked_for(monkeypatch):
     calls = []
-    monkeypatch.setattr(wrappers, 'vector', lambda *arguments: calls.append(arguments) or 'made')
-    monkeypatch.setattr(wrappers, 'describe', lambda config: ('described', config.task))
+    monkeypatch.setattr(processes, 'vector', lambda *arguments: calls.append(arguments) or 'made')
+    monkeypatch.setattr(processes, 'describe', lambda config: ('described', config.task))
     made = experiment()
     assert made.environments('valid', 3, 17) == 'made'
     assert calls == [(made.config, 'valid', 3, ('described', 'dmc_walker_walk'), 17)]

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tqdm
 from stubs import COUNT, ENDS, LIMIT, reward_of, terminates, where
 
-import config
+import commandline
 import tools
 import training
 from experiment import Progress
@@ -280,4 +280,4 @@ def test_a_checkpoint_holds_how_far_the_run_was(whole):
     step = whole.trainer.step
     assert (int(progress.step), int(progress.evaluated), int(progress.due)) == (step, step, 10)
     assert float(progress.seconds) > 0 and progress.begun
-    assert config.load(whole.folder / 'config.json')[1] == 'mummi'
+    assert commandline.load(whole.folder / 'config.json')[1] == 'mummi'
