@@ -28,6 +28,7 @@ import tqdm
 
 import commandline
 import config
+import files
 from scenes import SIDE, draw_videos
 
 PICTURES = ('.png', '.jpg', '.jpeg')
@@ -41,21 +42,17 @@ VIDEOS = ('.mp4', '.gif', '.avi', '.webm', '.mov', '.mkv', '.m4v', '.mpg', '.mpe
 
 @contextlib.contextmanager
 def _writing(path):
-    """A name to write under, which becomes `path` once all is written."""
-    partial = f'{path}.partial'
+    """`files.writing`, whose errors are the user's."""
     try:
-        yield partial
-        os.replace(partial, path)
+        with files.writing(path) as file:
+            yield file
     except OSError as error:
         raise config.UserError(f'cannot write {path}: {error.strerror or error}') from None
-    finally:
-        with contextlib.suppress(OSError):
-            os.remove(partial)
 
 
 def save(videos, path):
     """Pickle `videos`, uint8 (videos, frames, 3, 64, 64), at `path`, atomically."""
-    with _writing(path) as partial, open(partial, 'wb') as file:
+    with _writing(path) as file:
         pickle.dump(videos, file, protocol=4)
     print(f'{path}: {len(videos)} videos of {videos.shape[1]} frames')
 
@@ -152,9 +149,9 @@ def show(path, picture, rows=8, columns=8):
     videos = load(path)[:rows]
     frames = np.linspace(0, videos.shape[1], columns, endpoint=False).astype(int)
     sheet = videos[:, frames].transpose(0, 3, 1, 4, 2).reshape(len(videos) * SIDE, -1, 3)
-    with _writing(picture) as partial:
+    with _writing(picture) as file:
         image = PIL.ImageOps.scale(PIL.Image.fromarray(sheet), 2, PIL.Image.Resampling.NEAREST)
-        image.save(partial, 'JPEG' if picture.lower().endswith(('jpg', 'jpeg')) else 'PNG')
+        image.save(file, 'JPEG' if picture.lower().endswith(('jpg', 'jpeg')) else 'PNG')
 
 
 # --- Import ---
