@@ -2,12 +2,16 @@
 
 import concurrent.futures
 import multiprocessing
+import os
 import pickle
 
 import numpy as np
 import pytest
 
 from config import Config
+
+# Read when XLA first compiles: two thirds of the time, for code that is slower to run.
+os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
 
 
 @pytest.fixture
