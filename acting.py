@@ -10,7 +10,8 @@ class Driver:
     """Acts in parallel environments and hands over finished episodes.
 
     environments: a gymnasium vector environment that resets at the step after an end. Steps are
-    environment control steps: action_repeat a decision.
+    environment control steps: those that an environment counts in its info as `steps`, or else
+    action_repeat a decision.
     """
 
     def __init__(self, environments, action_repeat):
@@ -28,40 +29,38 @@ class Driver:
         zeros = np.zeros(self.count, np.float32)
         action = np.zeros(self.environments.action_space.shape, np.float32)
         for row in range(self.count):
-            self._append(row, action, zeros, zeros.astype(bool))
+            self._append(row, action, zeros, zeros.astype(bool), zeros)
 
     def step(self, act):
         """One decision of every environment: act(observation, is_first) -> actions [N, A] float32.
         Returns the finished episodes as (row, arrays [T + 1, ...])."""
         action = act(self.observation, self.is_first)
-        self.observation, reward, terminated, truncated, _ = self.environments.step(action)
+        self.observation, reward, terminated, truncated, info = self.environments.step(action)
         self.is_first = self.ended
         self.ended = terminated | truncated
+        steps = np.where(self.is_first, 0, info.get('steps', self.action_repeat))
+        self.advanced = int(np.sum(steps))  # by this decision; a reset takes none
         finished = []
         for row in range(self.count):
             if self.is_first[row]:
                 self.entries[row] = []
-            self._append(row, action, reward, terminated)
+            self._append(row, action, reward, terminated, steps)
             if self.ended[row]:
                 finished.append((row, {
                     key: np.stack([entry[key] for entry in self.entries[row]])
                     for key in self.entries[row][0]}))
         return finished
 
-    def _append(self, row, action, reward, terminated):
-        """Store an entry: an observation with the action, reward and discount that led to it;
-        0, 0 and 1 for the first of an episode."""
+    def _append(self, row, action, reward, terminated, steps):
+        """Store an entry: an observation with the action, reward, discount and number of steps
+        that led to it; 0, 0, 1 and 0 for the first of an episode."""
         first = self.is_first[row]
         entry = {key: value[row].copy() for key, value in self.observation.items()}
         entry['action'] = np.zeros_like(action[row]) if first else action[row].copy()
         entry['reward'] = np.float32(0 if first else reward[row])
         entry['discount'] = np.float32(0 if terminated[row] else 1)
+        entry['steps'] = np.int32(steps[row])
         self.entries[row].append(entry)
-
-    @property
-    def advanced(self):
-        """Steps that the last `step` took: environments that were reset took none."""
-        return self.action_repeat * int(np.sum(~self.is_first))
 
 
 class AgentPolicy:
@@ -79,11 +78,11 @@ class AgentPolicy:
         return action.numpy()
 
 
-def summary(episode, sensors, action_repeat):
+def summary(episode, sensors):
     """Return, length in steps, and the missing fraction of each sensor, of an episode."""
     row = {
         'return': float(episode['reward'].sum()),
-        'length': action_repeat * (len(episode['reward']) - 1)}
+        'length': int(episode['steps'].sum())}
     for sensor in sensors:
         row[f'missing_{sensor}'] = float(1 - episode[flag(sensor)].mean())
     return row

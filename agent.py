@@ -2,8 +2,10 @@
 
 import tensorflow as tf
 
+from dynamics import State
 from learners import BehaviourLearner, PictureLearner, WorldLearner
-from models import ActorCritic, State, WorldModel, tfd
+from models import ActorCritic, WorldModel
+from networks import tfd
 from planning import Planner
 from precision import Precision, compute_type
 from soft_actor_critic import SoftActorCritic

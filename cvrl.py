@@ -58,4 +58,4 @@ class JointContrast(Representation):
 
 
 if __name__ == '__main__':
-    training.main(Experiment(METHOD.name, JointContrast, CONFIG))
+    training.main(Experiment(METHOD, JointContrast, CONFIG))

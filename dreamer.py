@@ -40,4 +40,4 @@ class Reconstruction(Representation):
 
 
 if __name__ == '__main__':
-    training.main(Experiment(METHOD.name, Reconstruction, CONFIG))
+    training.main(Experiment(METHOD, Reconstruction, CONFIG))

@@ -66,7 +66,7 @@ def test(experiment):
                     rows.append({
                         'step': step, 'condition': condition, 'sensor': sensor, 'ratio': ratio,
                         'episode': number, 'seed': int(seed), 'options': options,
-                        **summary(episode, sensors, config.action_repeat)})
+                        **summary(episode, sensors)})
                     bar.update()
     finally:
         environments.close(terminate=True)

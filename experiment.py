@@ -18,7 +18,7 @@ from config import UserError
 
 
 class Experiment:
-    """method: name of the method. representation: its `models.Representation`. config: `Config`.
+    """method: a `config.Method`. representation: its `models.Representation`. config: `Config`.
 
     Building one sets up the device and costs nothing: the environment is looked at when it is
     first asked for.
@@ -28,7 +28,7 @@ class Experiment:
         devices.set_up()  # before a summary writer, or anything else that computes
         self.method, self.representation, self.config = method, representation, config
         self.folder = pathlib.Path(config.logdir)
-        self.title = f'{method} on {config.task}'
+        self.title = f'{method.name} on {config.task}'
 
     @functools.cached_property
     def description(self):

@@ -63,7 +63,7 @@ def inspect(experiment):
 
     folder = experiment.folder / 'inspect' / path.name
     folder.mkdir(parents=True, exist_ok=True)
-    times = np.arange(len(episode['reward'])) * config.action_repeat
+    times = np.cumsum(episode['steps'])
     title = f'{experiment.title}, {step:,} steps'
     frames = pictures.seen(episode)
     (folder / 'episode.gif').write_bytes(tools.gif(frames, 20))
@@ -86,7 +86,7 @@ def inspect(experiment):
         'reward_error': float(np.abs(inside['reward'] - episode['reward'][:entries]).mean()),
         'reward_deviation': float(episode['reward'][:entries].std()),
         'value': float(inside['value'].mean()), 'discounted_return': float(ahead.mean())}
-    numbers |= {k: v for k, v in summary(episode, sensors, config.action_repeat).items()
+    numbers |= {k: v for k, v in summary(episode, sensors).items()
                 if k.startswith('missing_')}
     numbers |= {key: float(value) for key, value in inside['metrics'].items()}
     unseen = {sensor: error[OBSERVED:] for sensor, error in errors.items()}

@@ -127,4 +127,4 @@ class ExpertContrast(Representation):
 
 
 if __name__ == '__main__':
-    training.main(Experiment(METHOD.name, ExpertContrast, CONFIG))
+    training.main(Experiment(METHOD, ExpertContrast, CONFIG))

@@ -20,10 +20,11 @@ DAMAGED = '.damaged'
 class Episode:
     """One episode of `entries` entries in an uncompressed .npz file; perhaps also in memory.
 
+    action_repeat: control steps of a decision, for a file that does not hold their number.
     Raises ValueError for a file that is not whole.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, action_repeat=1):
         self.path, self.memory = path, None
         self.places = {}
         try:
@@ -53,6 +54,10 @@ class Episode:
         self.entries = lengths.pop()
         self.keys = {key: (shape[1:], dtype) for key, (_, shape, dtype) in self.places.items()}
         self.bytes = os.path.getsize(path)
+        # The last decision of an episode may be cut short by its time limit.
+        self.steps = action_repeat * (self.entries - 1)
+        if 'steps' in self.places:
+            self.steps = int(self.read(0, self.entries, ['steps'])['steps'].sum())
 
     def load(self):
         """Bring the whole episode to memory; ValueError where its checksums are wrong."""
@@ -62,13 +67,15 @@ class Episode:
         except Exception as error:
             raise ValueError(f'{self.path}: {error}') from error
 
-    def read(self, start, count):
-        """Entries start .. start + count - 1 of every array, from memory or from the file."""
+    def read(self, start, count, keys=None):
+        """Entries start .. start + count - 1 of the arrays `keys`, or of every one, from memory or
+        from the file."""
         if self.memory is not None:
             return {key: value[start:start + count] for key, value in self.memory.items()}
         result = {}
         with open(self.path, 'rb') as file:
-            for key, (offset, shape, dtype) in self.places.items():
+            for key in keys or self.places:
+                offset, shape, dtype = self.places[key]
                 width = int(np.prod(shape[1:])) * dtype.itemsize
                 file.seek(offset + start * width)
                 content = file.read(count * width)
@@ -94,7 +101,7 @@ class Replay:
         files.clean(self.folder, EPISODE)
         for path in self._files():
             try:
-                self.episodes.append(Episode(path))
+                self.episodes.append(Episode(path, action_repeat))
             except ValueError as error:
                 self._set_aside(path, error)
         if self.episodes:
@@ -149,7 +156,7 @@ class Replay:
     @property
     def steps(self):
         """Environment steps in all episodes."""
-        return self.action_repeat * sum(episode.entries - 1 for episode in self.episodes)
+        return sum(episode.steps for episode in self.episodes)
 
     def add(self, arrays):
         """Write an episode (dict of arrays with equal first axes) and keep it in memory."""
@@ -158,7 +165,7 @@ class Replay:
         with files.writing(path) as file:
             np.savez(file, **arrays)
         self.number += 1
-        episode = Episode(path)
+        episode = Episode(path, self.action_repeat)
         self._check_keys(episode)
         episode.memory = arrays
         self.episodes.append(episode)

@@ -126,8 +126,8 @@ class Trainer:
                 'other process trains there')
         path = str(self.folder / 'config.json')
         if os.path.exists(path):
-            commandline.check_resume(self.config, self.experiment.method, path)
-        commandline.save(self.config, self.experiment.method, path)
+            commandline.check_resume(self.config, self.experiment.method.name, path)
+        commandline.save(self.config, self.experiment.method.name, path)
 
     def __enter__(self):
         return self
@@ -296,7 +296,7 @@ class Trainer:
     def _episode(self, mode, episode):
         row = {
             'step': self.step, 'updates': int(self.agent.updates), 'seconds': self.seconds(),
-            'mode': mode} | summary(episode, self.sensors, self.config.action_repeat)
+            'mode': mode} | summary(episode, self.sensors)
         self.logger.episode(row)
         if mode == 'eval':
             self.say(f'evaluation at {self.step:,} steps: return {row["return"]:.1f}')

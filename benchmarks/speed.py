@@ -106,7 +106,8 @@ def representation(method):
 def experiment(config, chosen):
     """The `Experiment` that the script of the method would begin."""
     from experiment import Experiment
-    return Experiment(chosen.method, representation(chosen.method), config)
+    method = importlib.import_module(chosen.method).METHOD
+    return Experiment(method, representation(chosen.method), config)
 
 
 # --- Parts: each in a process of its own; rows of (figure, value, unit[, share of ceiling]) ---

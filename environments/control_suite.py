@@ -247,7 +247,7 @@ class ControlSuite(gymnasium.Env):
             raise ValueError(
                 f'an action is {self.action_space.shape[0]} finite numbers, not {action}')
         control = self._action_centre + self._action_scale * np.clip(action, -1, 1)
-        reward, last = 0.0, False
+        reward, last, before = 0.0, False, self._steps
         for _ in range(self._action_repeat):
             time_step = self._environment.step(control)
             self._steps += 1
@@ -257,7 +257,9 @@ class ControlSuite(gymnasium.Env):
                 break
         terminated = last and time_step.discount == 0
         truncated = not terminated and (last or self._steps >= self._time_limit)
-        return self._observe(), float(reward), terminated, truncated, {}
+        # Fewer than the action repeat where the episode ends within it.
+        info = {'steps': self._steps - before}
+        return self._observe(), float(reward), terminated, truncated, info
 
     def close(self):
         self._environment.physics.free()

@@ -13,7 +13,7 @@ import tools
 from actions import Continuous
 from agent import Agent
 from config import flag
-from models import State
+from dynamics import State
 
 SHAPES = {'image': (64, 64, 3), 'depth': (64, 64, 1), 'touch': (2,)}
 ACTIONS = 3

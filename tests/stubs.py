@@ -94,7 +94,7 @@ class Experiment(experiment.Experiment):
     interrupted: the number of the update at which Ctrl-C is typed."""
 
     def __init__(self, folder, *words, method='mummi', interrupted=None):
-        super().__init__(method, helpers.METHODS[method][0], helpers.settings(
+        super().__init__(helpers.METHODS[method][1], helpers.METHODS[method][0], helpers.settings(
             method, '--logdir', str(folder), '--length', '4', '--batch', '3', '--prefill', '40',
             '--steps', '120', '--train_every', '20', '--eval_every', '40', *words))
         self.interrupted = interrupted

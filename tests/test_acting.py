@@ -144,6 +144,30 @@ def test_evaluation_plays_the_seeds_by_the_mode_from_the_beginning_of_each():
 def test_summary_is_the_sum_of_rewards_the_steps_and_the_missing_share():
     episode = {
         'reward': np.array([0, 1, 2.5, -1], np.float32),
-        'touch_flag': np.array([[1], [0], [1], [1]], np.float32)}
-    assert acting.summary(episode, ['touch'], 3) == {
-        'return': 2.5, 'length': 9, 'missing_touch': 0.25}
+        'touch_flag': np.array([[1], [0], [1], [1]], np.float32),
+        'steps': np.array([0, 3, 3, 1])}
+    assert acting.summary(episode, ['touch']) == {
+        'return': 2.5, 'length': 7, 'missing_touch': 0.25}
+
+
+class CutShort(Environments):
+    """Counts its steps: the last decision of an episode is one step long."""
+
+    def step(self, action):
+        *outcome, info = super().step(action)
+        ended = outcome[2] | outcome[3]
+        return *outcome, info | {'steps': np.where(ended, 1, 2)}
+
+
+def test_steps_are_those_that_the_environments_made():
+    driver = acting.Driver(CutShort('train', 2, 0), action_repeat=2)
+    driver.reset([3, 4])
+    told, episodes = 0, []
+    for _ in range(40):
+        episodes += driver.step(lambda *_: np.zeros([2, stubs.ACTIONS], np.float32))
+        told += driver.advanced
+    under_way = sum(sum(int(entry['steps']) for entry in entries) for row, entries in enumerate(
+        driver.entries) if not driver.ended[row])
+    assert told == under_way + sum(acting.summary(e, ['touch'])['length'] for _, e in episodes)
+    for _, episode in episodes:
+        assert episode['steps'].tolist() == [0, *[2] * (len(episode['steps']) - 2), 1]

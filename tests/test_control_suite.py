@@ -148,7 +148,8 @@ def long_episode():
     env = control_suite.ControlSuite(
         'dmc_finger_spin', 'touch', action_repeat=2000, time_limit=1500)
     env.reset()
-    return env.step(np.zeros(2))[2:4], env._steps
+    *_, terminated, truncated, info = env.step(np.zeros(2))
+    return (terminated, truncated), info['steps']
 
 
 def test_the_suite_s_own_time_limit_does_not_count(elsewhere):

@@ -134,7 +134,8 @@ def test_an_evaluation_is_due_at_each_multiple_that_was_passed_and_once_at_the_e
 
 
 def experiment(*words):
-    return Experiment('dreamer', helpers.METHODS['dreamer'][0], helpers.settings('dreamer', *words))
+    representation, method = helpers.METHODS['dreamer']
+    return Experiment(method, representation, helpers.settings('dreamer', *words))
 
 
 def test_every_purpose_number_environment_and_seed_has_a_stream_of_its_own():

@@ -201,7 +201,7 @@ def test_a_sensor_that_is_gone_reaches_the_agent_as_zeros_with_flag_zero(gone):
 def test_evaluation_gives_the_first_episode_of_each_seed_in_order():
     driver = acting.Driver(Environments(), action_repeat=2)
     episodes = list(acting.evaluate(Agent(), driver, [10, 20, 30], {'miss_ratio': 0}))
-    rows = [acting.summary(episode, ['touch'], 2) for episode in episodes]
+    rows = [acting.summary(episode, ['touch']) for episode in episodes]
     assert rows == [
         {'return': 30.0, 'length': 6, 'missing_touch': 0.0},
         {'return': 100.0, 'length': 10, 'missing_touch': 0.0},

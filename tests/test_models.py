@@ -12,6 +12,7 @@ from helpers import ACTIONS, METHODS, close, normals, plain_model_loss, stepped
 
 import models
 from actions import Continuous
+from dynamics import State
 from precision import Precision
 
 FLOAT32 = Precision('float32')
@@ -194,7 +195,7 @@ def test_balanced_divergence_moves_the_prior_at_any_size_and_the_posterior_above
     for free_nats, holds in ('100000', False), ('0.01', True):
         world = helpers.build(
             'mummi', '--kl_balance', '0.8', '--free_nats', free_nats).world
-        parts = [models.State(*(tf.Variable(normals(4, 8, 8, seed=seed + 9 * part) ** 2 + 0.1)
+        parts = [State(*(tf.Variable(normals(4, 8, 8, seed=seed + 9 * part) ** 2 + 0.1)
                                 for seed in range(4))) for part in range(2)]
         posterior, prior = parts
         with tf.GradientTape(persistent=True) as tape:

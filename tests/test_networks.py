@@ -8,7 +8,7 @@ import tf_keras
 from helpers import ACTIONS, SHAPES, close, normals
 
 import networks
-from models import State
+from dynamics import State
 from precision import Precision
 
 FLOAT32 = Precision('float32')

@@ -52,6 +52,16 @@ def test_steps_and_lengths_are_in_the_names_and_decide_what_is_counted(tmp_path)
     assert Replay(tmp_path, 4).steps == 4 * (4 + 2 + 7)
 
 
+def test_steps_are_those_that_the_episodes_hold_where_the_last_decision_was_cut_short(tmp_path):
+    for memory in 1.0, 0.0:
+        replay = Replay(tmp_path / str(memory), 2, memory)
+        for number, cut in enumerate((1, 2)):
+            arrays = episode(number, 4)
+            replay.add(arrays | {'steps': np.array([0, 2, 2, cut], np.int32)})
+        assert replay.steps == 5 + 6
+        assert Replay(tmp_path / str(memory), 2, memory).steps == 5 + 6
+
+
 def test_what_is_in_the_folder_beside_episodes_is_left_alone(tmp_path):
     fill(tmp_path, [5])
     for name in 'notes.txt', '0000007.npz', 'x-5.npz':

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from helpers import ACTIONS, close, normals, quiet
 
-from models import State
+from dynamics import State
 
 
 @pytest.fixture
