@@ -1,11 +1,12 @@
 # make demo: train MuMMI for a few minutes and show what came out. make test: the tests.
-# make results: draw the figures of results/ again from the logs there.
+# make docs: write docs/options.md from config.py. make results: draw the figures of results/ again
+# from the logs there.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := logdir/demo
 
-.PHONY: demo test lint bench results clean
+.PHONY: demo test lint docs bench results clean
 
 .venv/installed: requirements.txt requirements-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -25,6 +26,9 @@ test: .venv/installed
 
 lint: .venv/installed
 	$(BIN)/ruff check .
+
+docs: .venv/installed
+	$(BIN)/python docs/options.py
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/speed.py

@@ -256,7 +256,7 @@ def draw_aggregate(groups, outdir):
         lines = max(name.count(', ') for name in part['method']) if final else 1
         legend(one, 28 + 12 * lines)
     save(figure, 'Interquartile mean over runs and tasks; bars: 95 % interval by t of the trimmed '
-         'mean, see README.md; largest return: 1 a step, 1000 an episode', outdir, 'aggregate')
+         'mean, see docs/usage.md; largest return: 1 a step, 1000 an episode', outdir, 'aggregate')
 
 
 def draw_losses(groups, outdir, names):

@@ -24,7 +24,7 @@ def compute_type(precision):
     parts = (line.partition(':') for line in first)
     facts = {key.strip(): value.split() for key, _, value in parts}
     flags, vendor = (facts.get(key, []) for key in ('flags', 'vendor_id'))
-    # README.md, "Precision", has the rates. By name and not by a stopwatch, so that one machine
+    # docs/speed.md, "Precision", has the rates. By name and not by a stopwatch, so that one machine
     # always makes the same choice.
     fast = 'amx_bf16' in flags or ('avx512_bf16' in flags and 'AuthenticAMD' in vendor)
     return tf.bfloat16 if fast else tf.float32

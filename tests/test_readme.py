@@ -1,41 +1,60 @@
-"""The README's tables say what the code says."""
+"""The pages say what the code says."""
 
-import dataclasses
+import importlib.util
 import pathlib
 import re
 
-import pytest
+import helpers
+import tensorflow as tf
 
+import commandline
 import config
+from actions import Continuous
+from agent import Agent
 
-TEXT = (pathlib.Path(config.__file__).parent / 'README.md').read_text(encoding='utf-8')
-ROWS = {
-    match[1]: [cell.strip() for cell in match[0].split(' |')]
-    for match in re.finditer(r'^\| `(\w+)`.*$', TEXT[TEXT.index('## Options'):], re.MULTILINE)}
-
-
-def same(cell, value):
-    """Whether a cell shows `value`: a number by its size, the rest by its text."""
-    if isinstance(value, bool) or isinstance(value, str):
-        return cell == (str(value) or '(none)')
-    return float(cell) == pytest.approx(value)
+ROOT = pathlib.Path(config.__file__).parent
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
 
 
-@pytest.mark.parametrize('field', dataclasses.fields(config.Config), ids=lambda field: field.name)
-def test_options_table_has_the_values_of_every_preset(field):
-    name, *values = ROWS[field.name][:4]
-    assert ('\\*' in name) == field.metadata['model']
-    if field.name == 'refine_actions':
-        assert values[0] == 'False in `dreamer.py`, True in the others'
-    elif field.name != 'preset':
-        assert same(values[0], field.default)
-        for preset, cell in zip(('cpu', 'debug'), values[1:], strict=True):
-            changed = config.PRESETS[preset].get(field.name)
-            assert (cell == '') == (changed is None)
-            assert changed is None or same(cell, changed)
+def test_options_page_is_what_make_docs_writes():
+    specification = importlib.util.spec_from_file_location('options', ROOT / 'docs/options.py')
+    options = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(options)
+    assert options.PAGE.read_text(encoding='utf-8') == options.page(), 'type make docs'
 
 
-def test_options_table_says_the_help_of_every_option():
-    for field in dataclasses.fields(config.Config):
-        said = ROWS[field.name][4].replace('`', '')
-        assert said.startswith(field.metadata['help']), field.name
+def test_readme_shows_mummis_own_code():
+    source = (ROOT / 'mummi.py').read_text(encoding='utf-8')
+    blocks = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+    assert len(blocks) == 2 and ''.join(blocks).count('def ') >= 2
+    for block in blocks:
+        assert block.rstrip('\n') in source
+
+
+def test_readme_is_short_and_names_every_file():
+    assert len(README.splitlines()) <= 150
+    files = {path.name for path in ROOT.glob('*.py')}
+    table = README[README.index('## The files'):README.index('## Where to read on')]
+    assert files <= set(re.findall(r'`(\w+\.py)`', table))
+
+
+def test_every_page_of_docs_is_linked_from_the_readme():
+    for page in ROOT.glob('docs/*.md'):
+        assert f'](docs/{page.name}' in README, page.name
+
+
+def test_the_method_that_the_docs_add_learns_and_acts():
+    text = (ROOT / 'docs/extending.md').read_text(encoding='utf-8')
+    code = re.search(r'```python\n("""The latent.*?)```', text, re.DOTALL)[1]
+    script = {'__name__': 'cosine'}
+    exec(compile(code, 'cosine.py', 'exec'), script)
+    settings = commandline.parse(script['METHOD'], [
+        '--preset=debug', '--logdir=unused', '--no-natural', '--withhold=0.5'])
+    agent = Agent(settings, script['CosineContrast'], helpers.SHAPES, Continuous(2, 0.3))
+    arrays = helpers.sequences()
+    metrics = agent.train(helpers.tensors(arrays | {'action': arrays['action'][..., :2]}))
+    assert 0 < metrics['cosine_loss'] < 30 and metrics['decoders_loss'] > 0
+    observation = helpers.tensors(helpers.observations(1))
+    action, _ = agent.policy(
+        observation | {'is_first': tf.constant([True])}, agent.initial(1), False)
+    assert action.shape == (1, 2)
