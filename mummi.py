@@ -103,10 +103,11 @@ class ExpertContrast(Representation):
             sensor: tf.reduce_mean(weight / total, -1) for sensor, weight in weights.items()}
 
     def metrics(self, features, embeddings, observation):
-        """weight_<sensor>: its share in the fused code. Of a few steps, spread evenly over the
-        batch, for the sensors m, n present: agree_<m>, the squared distance of g(s_i) to mu^m_i
-        over that to another step's mu^m_j (0: the same point, 1: no relation); find_<m>_<n>, how
-        often mu^n_i is the closest to mu^m_i of all steps' mu^n."""
+        """weight_<sensor>: its share in the fused code. chance_<sensor>: what its loss is for codes
+        that tell nothing apart. Of a few steps, spread evenly over the batch, for the sensors m, n
+        present: agree_<m>, the squared distance of g(s_i) to mu^m_i over that to another step's
+        mu^m_j (0: the same point, 1: no relation); find_<m>_<n>, how often mu^n_i is the closest
+        to mu^m_i of all steps' mu^n."""
         count = features.shape[0] * features.shape[1]
         compared = min(count, AGREEMENT_STEPS)
         rows = tf.range(compared) * count // compared
@@ -117,6 +118,10 @@ class ExpertContrast(Representation):
         code = tf.cast(self.transform(entries(features, rows)), tf.float32)
         metrics = {
             f'weight_{s}': tf.reduce_mean(share) for s, share in self.trust(embeddings).items()}
+        for s in codes:
+            flag = present(s, observation)
+            metrics[f'chance_{s}'] = SENSORS[s].bound_weight * tf.reduce_mean(flag) * tf.math.log(
+                tf.maximum(tf.reduce_sum(flag), 1.0))
         for s, mean in codes.items():
             metrics[f'agree_{s}'] = relative_distance(code, mean, flags[s])
             for other in codes:

@@ -118,7 +118,7 @@ class PictureEncoder(tf.Module):
     """Raw pictures [..., 64, 64, channels] -> [..., 32 depth]: four convolutions, kernel 4,
     stride 2, no padding, 64 -> 31 -> 14 -> 6 -> 2, ReLU."""
 
-    def __init__(self, sensor, shape, depth, precision):
+    def __init__(self, sensor, shape, precision, depth):
         super().__init__()
         self.sensor, self.shape, self.precision = sensor, shape, precision
         channels = [shape[-1], depth, 2 * depth, 4 * depth, 8 * depth]
@@ -146,7 +146,7 @@ class PictureEncoder(tf.Module):
 class VectorEncoder(tf.Module):
     """Raw vectors [..., values] -> [..., width]: three hidden layers, ReLU."""
 
-    def __init__(self, sensor, shape, units, width, precision):
+    def __init__(self, sensor, shape, precision, units, width):
         super().__init__()
         self.sensor = sensor
         widths = [shape[0], units, units, units, width]
@@ -165,7 +165,7 @@ class PictureDecoder(tf.Module):
     dense, then transposed convolutions of kernel 5, 5, 6, 6, stride 2, 1 -> 5 -> 13 -> 30 -> 64,
     ReLU between."""
 
-    def __init__(self, width, shape, depth, precision):
+    def __init__(self, width, shape, precision, depth):
         super().__init__()
         self.shape, self.precision = shape, precision
         self.dense = Dense(width, 32 * depth, None, precision)
@@ -195,22 +195,29 @@ class PictureDecoder(tf.Module):
         return tf.reshape(tf.cast(x, tf.float32), [*leading, *self.shape])
 
 
+# kind of a sensor -> what makes its encoder, of (config, sensor, shape, precision), and its
+# decoder, of (config, width of the features, shape, precision).
+PARTS = {
+    'picture': (
+        lambda config, *rest: PictureEncoder(*rest, config.conv_depth),
+        lambda config, *rest: PictureDecoder(*rest, config.conv_depth)),
+    'vector': (
+        lambda config, *rest: VectorEncoder(*rest, config.vector_units, 32 * config.conv_depth),
+        lambda config, width, shape, precision: Perceptron(
+            width, 3, config.decoder_units, shape[0], precision))}
+
+
 def encoders(config, shapes, precision):
     """An encoder for each sensor, all 32 conv_depth wide. shapes: sensor -> raw shape."""
-    width = 32 * config.conv_depth
     return {
-        sensor: PictureEncoder(sensor, shape, config.conv_depth, precision)
-        if SENSORS[sensor].kind == 'picture'
-        else VectorEncoder(sensor, shape, config.vector_units, width, precision)
+        sensor: PARTS[SENSORS[sensor].kind][0](config, sensor, shape, precision)
         for sensor, shape in shapes.items()}
 
 
 def decoders(config, shapes, features, precision):
     """A decoder for each sensor from features of width `features` to scaled observations."""
     return {
-        sensor: PictureDecoder(features, shape, config.conv_depth, precision)
-        if SENSORS[sensor].kind == 'picture'
-        else Perceptron(features, 3, config.decoder_units, shape[0], precision)
+        sensor: PARTS[SENSORS[sensor].kind][1](config, features, shape, precision)
         for sensor, shape in shapes.items()}
 
 

@@ -20,6 +20,7 @@ import tools
 from acting import AgentPolicy, Driver, evaluate, summary
 from config import UserError
 from experiment import Progress
+from health import Health
 
 # Seconds between two prints of the progress bar when it goes to a file.
 FILE_INTERVAL = 15
@@ -99,6 +100,7 @@ class Trainer:
         self.began = time.time() - float(self.progress.seconds)
         self.driver = Driver(self.environments, config.action_repeat)
         self.policy = AgentPolicy(self.agent, config.envs, exploring=True)
+        self.health = Health(self.agent.actions.size)
         self.last_returns, self.compiled, self.shown = [], False, -FILE_INTERVAL
         self.say(
             f'{experiment.title}: {", ".join(self.sensors)}; {self.agent.compute.name} '
@@ -240,6 +242,8 @@ class Trainer:
                 '--value_rate')
         self.logger.update(
             {'step': self.step, 'updates': updates, 'seconds': self.seconds()} | values)
+        for line in self.health.lines(values):
+            self.say(line)
 
     def evaluate(self):
         """Episodes on validation backgrounds by the mode, the first as a video, and open-loop

@@ -492,3 +492,19 @@ def test_cvrl_finds_the_observation_of_the_highest_score(monkeypatch):
     assert float(metrics['find_latent_observation']) == pytest.approx(2 / 3)
     # By rows, the latents: in columns, each observation is of the highest score to its own.
     assert (states @ others.T).argmax(0).tolist() == [0, 1, 2]
+
+
+def test_chance_is_the_loss_of_codes_that_tell_nothing_apart(eager):
+    agent = helpers.build('mummi')
+    method = agent.world.representation
+    for part in (*method.experts.values(), method.transform):
+        kernel = getattr(part, 'output', part).kernel
+        kernel.assign(tf.zeros_like(kernel))
+    batch = helpers.tensors(helpers.sequences(4, 8))
+    features = tf.constant(normals(4, 8, agent.world.width))
+    embeddings = method.embed(batch)
+    losses, metrics = (
+        part(features, embeddings, batch) for part in (method.loss, method.metrics))
+    for sensor in SHAPES:
+        close(metrics[f'chance_{sensor}'], np.mean(losses[f'{sensor}_loss']))
+        assert metrics[f'chance_{sensor}'] > 0

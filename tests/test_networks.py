@@ -50,7 +50,7 @@ def test_posterior_and_prior_are_normals_from_two_layers_and_the_given_noise(sha
 
 @pytest.mark.parametrize('sensor', ['image', 'depth'])
 def test_picture_encoder_is_four_convolutions_of_the_scaled_picture(sensor):
-    encoder = networks.PictureEncoder(sensor, SHAPES[sensor], 4, FLOAT32)
+    encoder = networks.PictureEncoder(sensor, SHAPES[sensor], FLOAT32, 4)
     helpers.shake(encoder)
     raw = helpers.observations(2, 3)[sensor]
     x = raw.reshape(6, *SHAPES[sensor]).astype(np.float32)
@@ -64,7 +64,7 @@ def test_picture_encoder_is_four_convolutions_of_the_scaled_picture(sensor):
 
 
 def test_vector_encoder_is_four_relu_layers_of_newtons_over_200():
-    encoder = networks.VectorEncoder('touch', (2,), 16, 128, FLOAT32)
+    encoder = networks.VectorEncoder('touch', (2,), FLOAT32, 16, 128)
     helpers.shake(encoder)
     raw = helpers.observations(2, 3)['touch']
     x = raw / 200
@@ -79,7 +79,7 @@ def test_bfloat16_encoder_does_not_round_small_differences_of_depth_away():
     """At 3 m the scaled depth is -0.485, whose bfloat16 neighbours are 0.4 m apart."""
     tf_keras.utils.set_random_seed(0)
     encoder = networks.PictureEncoder(
-        'depth', (64, 64, 1), 16, Precision('bfloat16'))
+        'depth', (64, 64, 1), Precision('bfloat16'), 16)
     flat = np.full((1, 64, 64, 1), 3, np.float32)
     bumps = flat + 0.1 * (normals(1, 64, 64, 1) > 0)
     assert np.any(encoder(tf.constant(flat)) != encoder(tf.constant(bumps)))
@@ -106,10 +106,10 @@ def test_gradients_of_biases_are_whole_sums_over_many_rows(layer, precision):
     if layer == 'dense':
         part, inputs = networks.Dense(3, 5, tf.nn.relu, compute), normals(4096, 3)
     elif layer == 'encoder':
-        part = networks.PictureEncoder('image', (64, 64, 3), 4, compute)
+        part = networks.PictureEncoder('image', (64, 64, 3), compute, 4)
         inputs = helpers.observations(400, missing=False)['image']
     else:
-        part, inputs = networks.PictureDecoder(6, (64, 64, 1), 4, compute), normals(1, 6)
+        part, inputs = networks.PictureDecoder(6, (64, 64, 1), compute, 4), normals(1, 6)
     bias = part.bias if layer == 'dense' else part.biases[-1]
     with tf.GradientTape() as tape:
         outputs = tf.cast(part(tf.constant(inputs)), tf.float32)
@@ -121,7 +121,7 @@ def test_gradients_of_biases_are_whole_sums_over_many_rows(layer, precision):
 
 
 def test_picture_decoder_is_dense_and_four_transposed_convolutions_without_last_relu():
-    decoder = networks.PictureDecoder(10, (64, 64, 3), 4, FLOAT32)
+    decoder = networks.PictureDecoder(10, (64, 64, 3), FLOAT32, 4)
     helpers.shake(decoder)
     features = normals(2, 3, 10)
     x = tf.reshape(helpers.dense(decoder.dense, features), [6, 1, 1, 128])

@@ -28,6 +28,7 @@ from tensorboard.backend.event_processing import event_file_loader
 import commandline
 import config
 import training
+from health import Health
 
 ROOT = pathlib.Path(training.__file__).parent
 # The names of the losses of each method, by the sensors of its task.
@@ -571,7 +572,7 @@ def test_update_that_is_not_finite_stops_the_run_before_it_is_saved(broken):
     rows = []
     run = types.SimpleNamespace(
         agent=types.SimpleNamespace(compute=tf.bfloat16), step=1000, seconds=lambda: 1.0,
-        logger=types.SimpleNamespace(update=rows.append))
+        logger=types.SimpleNamespace(update=rows.append), health=Health(6))
     values = {'model_loss': 1.0, 'actor_loss': 2.0, 'value_gradient': 3.0, 'find_image': np.nan}
     training.Trainer._log(run, 7, values)
     assert rows[0]['updates'] == 7 and rows[0]['actor_loss'] == 2.0

@@ -1,0 +1,49 @@
+"""What the numbers of a run say is going wrong, and what to change: a line each time it begins."""
+
+import collections
+
+# Rows of metrics.csv in a row for which a sign must hold: one row is noise.
+LASTING = 5
+# Discounted value over what the imagined reward allows. Near 1 it is right; a young value is below.
+RUNAWAY = 1.5
+# Entropy of the actor, nats for each value of an action: the good policies of results/ come down
+# to -9, a tanh that is saturated in one action lies below this.
+SATURATED = -10.0
+# A loss this near to that of chance has learned nothing.
+CHANCE = 0.97
+
+
+class Health:
+    """Watches the rows of a run's metrics. actions: A, the values of an action."""
+
+    def __init__(self, actions):
+        self.actions = actions
+        self.lasting = collections.Counter()
+
+    def lines(self, values):
+        """What is to be said after a row of metrics: name -> number."""
+        signs = dict(self.signs(values))
+        self.lasting = collections.Counter({name: self.lasting[name] + 1 for name in signs})
+        return [text for name, text in signs.items() if self.lasting[name] == LASTING]
+
+    def signs(self, values):
+        """(name, text) of every bad sign in a row."""
+        ratio = values.get('value_ratio', 0.0)
+        if ratio > RUNAWAY and values.get('value', 0.0) > 0:
+            yield 'value', (
+                f'warning: the value is {ratio:.1f} times what the imagined reward allows: it '
+                'learns from itself; try a smaller --actor_rate, or a new run with --slow_value '
+                '0.02')
+        entropy = values.get('actor_entropy', 0.0)
+        if entropy < SATURATED * self.actions:
+            yield 'actor', (
+                f'warning: the actor is saturated (entropy {entropy:.0f} nats) and hardly learns; '
+                'try --entropy_bonus 0.001 or a smaller --actor_rate')
+        for name, chance in values.items():
+            loss = values.get(name.removeprefix('chance_') + '_loss')
+            if name.startswith('chance_') and loss is not None and loss > CHANCE * chance:
+                what = name.removeprefix('chance_')
+                yield name, (
+                    f'warning: the bound of {what} stays at chance: {what} does not come to agree '
+                    'with the latent; a longer --prefill or --withhold may help (docs/'
+                    'troubleshooting.md)')

@@ -1,0 +1,31 @@
+"""Tests of what a run says of its own numbers."""
+
+import pytest
+
+from health import LASTING, Health
+
+GOOD = {'value_ratio': 1.1, 'value': 30.0, 'actor_entropy': -40.0, 'image_loss': 1.0,
+        'chance_image': 5.0, 'touch_loss': 0.004, 'chance_touch': 0.005}
+
+
+def test_a_healthy_run_says_nothing():
+    health = Health(6)
+    assert [health.lines(GOOD) for _ in range(3 * LASTING)] == [[]] * (3 * LASTING)
+    # Dreamer and CVRL have no bound of a sensor; an early value is low, or below 0.
+    assert Health(6).lines({'value_ratio': -3.0, 'value': -2.0, 'actor_entropy': -22.0}) == []
+
+
+@pytest.mark.parametrize('changes, words', [
+    ({'value_ratio': 2.4}, ['2.4 times', '--slow_value', '--actor_rate']),
+    ({'actor_entropy': -71.0}, ['-71 nats', '--entropy_bonus']),
+    ({'touch_loss': 0.00499}, ['touch', 'at chance'])])
+def test_a_bad_sign_is_said_once_when_it_has_lasted_and_again_when_it_comes_back(changes, words):
+    health, bad = Health(6), GOOD | changes
+    said = [health.lines(bad) for _ in range(LASTING - 1)]
+    said += [health.lines(GOOD)]  # it did not last
+    assert said == [[]] * LASTING
+    said = [line for _ in range(3 * LASTING) for line in health.lines(bad)]
+    assert len(said) == 1 and said[0].startswith('warning: ') and '\n' not in said[0]
+    assert all(word in said[0] for word in words)
+    health.lines(GOOD)
+    assert [line for _ in range(LASTING) for line in health.lines(bad)] == said
