@@ -2,8 +2,9 @@
 
 import collections
 
-# Rows of metrics.csv in a row for which a sign must hold: one row is noise.
-LASTING = 5
+# Rows of metrics.csv in a row for which a sign must hold: one row is noise, and a young run has
+# yet to learn.
+LASTING = 20
 # Discounted value over what the imagined reward allows. Near 1 it is right; a young value is below.
 RUNAWAY = 1.5
 # Entropy of the actor, nats for each value of an action: the good policies of results/ come down
