@@ -54,6 +54,9 @@ results: .venv/installed
 	$(BIN)/python plotting.py --indir results/methods/runs results/backgrounds/runs --methods cvrl \
 		--outdir results/backgrounds/figures --by natural --bin 10000 \
 		--metrics reward_loss,contrast_loss,value
+	$(BIN)/python relations.py --indir results/methods/runs results/shapes/runs results/sizes/runs \
+		--methods mummi --tasks dmc_walker_stand --metrics find_image_depth,find_depth_image \
+		--outdir results/agreement/figures
 
 clean:
 	rm -rf .venv logdir/demo

@@ -8,10 +8,11 @@ import shlex
 import pytest
 
 import plotting
+import relations
 
 ROOT = pathlib.Path(plotting.__file__).parent
 RESULTS = ROOT / 'results'
-QUESTIONS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
+QUESTIONS = sorted(path.name for path in RESULTS.iterdir() if (path / 'runs').is_dir())
 
 
 def plotting_commands(text):
@@ -74,3 +75,21 @@ def test_every_run_lies_at_its_task_and_method_under_a_question():
         assert folder.parts[2:5] == ('runs', settings['task'], settings['method'])
         assert (path.parent / 'episodes.csv').exists()
         assert (path.parent / 'metrics.csv').exists()
+
+
+def test_page_of_the_agreement_says_what_its_command_finds(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    page, makefile = ((path).read_text(encoding='utf-8') for path in (
+        RESULTS / 'agreement' / 'README.md', ROOT / 'Makefile'))
+    commands = [re.findall(r'python relations\.py (.*)', re.sub(r'\\\n\s*', '', text))
+                for text in (page, makefile)]
+    assert commands[0] == commands[1] and len(commands[0]) == 1
+    arguments = shlex.split(commands[0][0])
+    arguments[arguments.index('--outdir') + 1] = str(tmp_path)
+    monkeypatch.setattr(relations.drawing, 'save', lambda *arguments: None)
+    relations.main(arguments)
+    kept = (RESULTS / 'agreement' / 'figures' / 'relations.csv').read_bytes()
+    assert (tmp_path / 'relations.csv').read_bytes() == kept
+    for text in re.findall(r'rank correlation ([\d.]+) \(p = ([\d.]+), 9 runs\)',
+                           capsys.readouterr().out):
+        assert '{} (p = {})'.format(*text) in page

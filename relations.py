@@ -1,0 +1,141 @@
+"""Does an early number of a run foretell its return? A metric of metrics.csv beside the return of
+training episodes, a point a run.
+
+    python relations.py --indir logdir --metrics find_image_depth --at 10000-20000 \\
+        --returns 40000-50000 --outdir plots
+
+Runs of all settings are taken together, a panel a task and metric; the points are also written to
+relations.csv. What is left out is said in a printed line. Nothing is written into a run's folder.
+"""
+
+import argparse
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+import commandline
+import drawing
+from config import UserError
+from logs import load_run, order, read_steps, run_folders
+
+LEAST_RUNS = 4  # fewer say nothing about a relation
+
+
+def span(text):
+    """(first, last) steps of '10000-20000'."""
+    first, last = (int(part) for part in text.split('-'))
+    if not 0 <= first < last:
+        raise ValueError
+    return first, last
+
+
+def within(frame, name, steps):
+    """Mean of a column over the rows in (first, last]; nan where the log does not reach last."""
+    first, last = steps
+    chosen = frame[(frame['step'] > first) & (frame['step'] <= last)]
+    reached = len(frame) and frame['step'].max() >= last - (last - first) / 2
+    return chosen[name].mean() if reached and len(chosen) else np.nan
+
+
+def points(indirs, metrics, at, returns, methods=(), tasks=()):
+    """A frame with a row a run and metric: task, method, seed, folder, metric, its mean over the
+    steps `at`, and the mean return of training episodes over the steps `returns`."""
+    rows = []
+    for folder in run_folders(indirs):
+        try:
+            run = load_run(folder)
+            log = read_steps(os.path.join(folder, 'metrics.csv'), ('step',))
+        except UserError as error:
+            print(f'{folder}: left out, {error}')
+            continue
+        if run.method not in (methods or [run.method]) or (
+                run.config.task not in (tasks or [run.config.task])):
+            continue
+        gained = within(run.returns('train'), 'return', returns)
+        for metric in metrics:
+            value = within(log, metric, at) if metric in log else np.nan
+            if np.isfinite(value) and np.isfinite(gained):
+                rows.append((run.config.task, run.method, run.config.seed, folder, metric, value,
+                             gained))
+            else:
+                print(f'{folder}: left out, no {metric} or no return at these steps')
+    if not rows:
+        raise UserError(
+            f'no run has {" or ".join(metrics)} at {at[0]}-{at[1]} and episodes at '
+            f'{returns[0]}-{returns[1]}')
+    return pd.DataFrame(
+        rows, columns=['task', 'method', 'seed', 'run', 'metric', 'value', 'return'])
+
+
+def relation(frame):
+    """Spearman's rank correlation of the points, its two-sided p value and their number, in
+    words."""
+    if len(frame) < LEAST_RUNS or frame['value'].nunique() < 2:
+        return f'{len(frame)} runs, too few for a correlation'
+    found = stats.spearmanr(frame['value'], frame['return'])
+    return f'rank correlation {found.statistic:.2f} (p = {found.pvalue:.2f}, {len(frame)} runs)'
+
+
+def draw(frame, at, returns, outdir):
+    """`relations`: a panel a task and metric; also relations.csv."""
+    groups = list(frame.groupby(['task', 'metric'], sort=False))
+    figure, axes = drawing.panels([task for (task, _), _ in groups])
+    methods = sorted(frame['method'].unique(), key=order)
+    for one, ((task, metric), part) in zip(axes, groups):
+        for number, method in enumerate(methods):
+            own = part[part['method'] == method]
+            if len(own):
+                one.plot(own['value'], own['return'], 'o', label=drawing.shown(method),
+                         color=drawing.PALETTE[number % len(drawing.PALETTE)])
+        one.set_xlabel(f'{metric} at {at[0]:,} - {at[1]:,} steps')
+        one.text(0.02, 0.98, relation(part), transform=one.transAxes, va='top', fontsize=8)
+        drawing.return_axis(one, part['return'], f'return at {returns[0]:,} - {returns[1]:,}')
+        one.set_ylim(top=1.25 * max(part['return'].max(), 1))
+        drawing.legend(one)
+        print(f'{task}, {metric}: {relation(part)}')
+    drawing.save(figure, 'An early metric and the return of training episodes; a point a run, of '
+                 'whatever settings', outdir, 'relations')
+    frame.to_csv(os.path.join(outdir, 'relations.csv'), index=False, float_format='%.4g')
+
+
+def main(arguments=None):
+    def names(text):
+        return tuple(name for name in text.split(',') if name)
+
+    parser = argparse.ArgumentParser(
+        prog='relations.py', description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = commandline.fail
+    add = parser.add_argument
+    add('--indir', action='extend', nargs='+', metavar='FOLDER',
+        help='folders of the runs [logdir]')
+    add('--outdir', default='plots', help='folder of the figure [plots]')
+    add('--metrics', type=names, required=True, help='columns of metrics.csv')
+    add('--at', type=span, default=(10000, 20000), metavar='FIRST-LAST',
+        help='steps over which the metric is averaged [10000-20000]')
+    add('--returns', type=span, default=(40000, 50000), metavar='FIRST-LAST',
+        help='steps over which the return is averaged [40000-50000]')
+    add('--methods', type=names, default=(), help='only these, as mummi,cvrl')
+    add('--tasks', type=names, default=(), help='only these, as dmc_walker_walk')
+    given = parser.parse_args(arguments)
+    sys.stdout.reconfigure(errors='backslashreplace')  # names of folders may be no text
+    try:
+        outdir = os.path.expanduser(given.outdir)
+        indirs = [os.path.expanduser(path) for path in given.indir or ['logdir']]
+        found = points(
+            indirs, given.metrics, given.at, given.returns, given.methods, given.tasks)
+        try:
+            os.makedirs(outdir, exist_ok=True)
+            draw(found, given.at, given.returns, outdir)
+        except OSError as error:
+            raise UserError(
+                f'cannot write in the folder {outdir}: {error.strerror or error}') from None
+    except UserError as error:
+        commandline.fail(error)
+
+
+if __name__ == '__main__':
+    main()

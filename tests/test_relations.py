@@ -1,0 +1,68 @@
+"""Tests of relations.py: which rows of which runs a point is made of, and what is said of them."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import commandline
+import relations
+from config import Config
+
+
+def make_run(folder, seed, value, gained, steps=50000, method='mummi'):
+    """A run whose metric is `value` at 10k - 20k, and whose return is `gained` at 40k - 50k; other
+    numbers everywhere else."""
+    folder.mkdir(parents=True)
+    settings = dataclasses.replace(
+        Config(), logdir=str(folder), seed=seed, batch=seed + 1)  # other settings in each
+    commandline.save(settings, method, str(folder / 'config.json'))
+    at = np.arange(1000, steps + 1, 1000)
+    middle, end = (at > 10000) & (at <= 20000), (at > 40000) & (at <= 50000)
+    noise = np.where(at % 2000, 1, -1)
+    pd.DataFrame({'step': at, 'found': np.where(middle, value + 0.01 * noise, 9)}).to_csv(
+        folder / 'metrics.csv', index=False)
+    pd.DataFrame({
+        'step': at, 'seconds': at, 'mode': 'train',
+        'return': np.where(end, gained + 5 * noise, 999)}).to_csv(
+            folder / 'episodes.csv', index=False)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for seed, (value, gained) in enumerate([(0.1, 100), (0.3, 250), (0.2, 300), (0.4, 400)]):
+        make_run(tmp_path / 'runs' / str(seed), seed, value, gained)
+    make_run(tmp_path / 'runs' / 'short', 9, 0.9, 900, steps=30000)
+    return tmp_path
+
+
+def test_a_point_is_the_mean_of_the_metric_and_of_the_return_at_their_steps(runs, capsys):
+    frame = relations.points([runs / 'runs'], ['found'], (10000, 20000), (40000, 50000))
+    assert frame['seed'].tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(frame['value'], [0.1, 0.3, 0.2, 0.4])
+    np.testing.assert_allclose(frame['return'], [100, 250, 300, 400])
+    assert 'short: left out' in capsys.readouterr().out
+    assert '0.80' in relations.relation(frame) and '4 runs' in relations.relation(frame)
+    assert 'too few' in relations.relation(frame[:3])
+
+
+def test_the_figure_and_its_points_are_written(runs, capsys):
+    relations.main(['--indir', str(runs / 'runs'), '--metrics', 'found', '--outdir',
+                    str(runs / 'plots')])
+    assert 'dmc_walker_walk, found: rank correlation 0.80' in capsys.readouterr().out
+    assert (runs / 'plots' / 'relations.png').stat().st_size > 5000
+    assert len(pd.read_csv(runs / 'plots' / 'relations.csv')) == 4
+
+
+@pytest.mark.parametrize('words, said', [
+    ([], 'metrics'), (['--metrics', 'absent'], 'no run has absent'),
+    (['--metrics', 'found', '--at', '5-2'], '--at'),
+    (['--metrics', 'found', '--at', '90000-99000'], 'no run has found'),
+    (['--metrics', 'found', '--methods', 'cvrl'], 'no run has found')])
+def test_a_mistake_is_one_line(words, said, runs, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        relations.main(['--indir', str(runs / 'runs'), '--outdir', str(runs / 'plots'), *words])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and error.count('\n') == 1 and said in error
