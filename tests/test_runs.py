@@ -182,12 +182,13 @@ def test_episode_files_have_all_arrays_and_begin_at_rest(run):
     found = episodes(folder)
     assert len(found) == 6
     for arrays in found:
-        assert set(arrays) == {'action', 'reward', 'discount'} | {
+        assert set(arrays) == {'action', 'reward', 'discount', 'steps'} | {
             name for sensor in sensors for name in (sensor, config.flag(sensor))}
         assert {len(value) for value in arrays.values()} == {51}
         assert not arrays['action'][0].any() and arrays['reward'][0] == 0
         assert arrays['action'][1:].any(1).all() and np.abs(arrays['action']).max() <= 1
         assert (arrays['discount'] == 1).all()
+        assert arrays['steps'].tolist() == [0] + [2] * 50
         for sensor in sensors:
             present = arrays[config.flag(sensor)][:, 0]
             assert set(present) <= {0, 1} and not arrays[sensor][present == 0].any()
