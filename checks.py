@@ -40,9 +40,10 @@ def check(config):
     cannot be used and sizes that no memory holds."""
     judging = config.test or config.inspect
     parts = config.task.split('_', 2)
-    if len(parts) != 3 or parts[0] != 'dmc' or not all(parts):
+    if config.task != 'wipe_table' and (
+            len(parts) != 3 or parts[0] != 'dmc' or not all(parts)):
         raise UserError(
-            f'--task {config.task!r} is not dmc_<domain>_<task>; type for example '
+            f'--task {config.task!r} is not dmc_<domain>_<task> or wipe_table; type for example '
             '--task dmc_walker_walk')
     names = config.sensors.split(',')
     if config.sensors != 'all' and (set(names) - set(SENSORS) or len(set(names)) != len(names)):

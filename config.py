@@ -89,7 +89,8 @@ class Config:
         '', 'Folder of the run: checkpoints, episodes, logs. The same folder resumes.',
         path=True)
     task: str = option(
-        'dmc_walker_walk', 'Task dmc_<domain>_<task> of the control suite.', model=True)
+        'dmc_walker_walk', 'Task: dmc_<domain>_<task> of the control suite, or wipe_table '
+        '(docs/wiping.md).', model=True)
     preset: str = option(
         'paper', 'Set of values to start from: the published numbers, a two-core CPU, or a '
         'run of the whole pipeline in about a minute.', choices=('paper', 'cpu', 'debug'))

@@ -12,15 +12,21 @@ import numpy as np
 
 from config import SENSORS, flag, ratios, resolve
 from environments.control_suite import ControlSuite
+from environments.wiping import WipeTable
 
 FOREGROUND = 100  # a pixel whose red value is above this belongs to the body
 LONGEST_DROP = 14  # decisions
-FAMILIES = {'dmc': ControlSuite}  # the tasks of a prefix
+FAMILIES = {'dmc': ControlSuite, 'wipe': WipeTable}  # the tasks of a prefix
 
 
 def _generator(seed, *key):
     """A stream of random numbers: one for each key, all of them given by the seed."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def dark(image):
+    """Where the suite's blue ground shows, and not the body: bool [64, 64]."""
+    return image[..., 0] <= FOREGROUND
 
 
 class NaturalBackground(gymnasium.Wrapper):
@@ -29,13 +35,15 @@ class NaturalBackground(gymnasium.Wrapper):
     videos: uint8 (videos, frames, 3, 64, 64), as `natural.load` returns them.
 
     Each episode draws a video and the frame at which it starts; each decision shows the next
-    frame, wrapping around.
+    frame, wrapping around. Where it is put, the environment's method `background(image)` says, a
+    mask [64, 64]; for an environment without one, `dark`.
     """
 
     def __init__(self, env, videos, seed=0):
         super().__init__(env)
         self._videos = np.ascontiguousarray(np.moveaxis(videos, 2, -1))
         self._random = _generator(seed, 1)
+        self._background = getattr(env.unwrapped, 'background', dark)
 
     def reset(self, *, seed=None, options=None):
         if seed is not None:
@@ -54,7 +62,7 @@ class NaturalBackground(gymnasium.Wrapper):
 
     def _compose(self, image):
         # A mask as large as the image is twice as fast as one that is broadcast over colours.
-        background = np.repeat(image[..., 0] <= FOREGROUND, 3).reshape(image.shape)
+        background = np.repeat(self._background(image), 3).reshape(image.shape)
         np.copyto(image, self._video[self._frame], where=background)
 
 

@@ -42,8 +42,8 @@ import numpy as np  # noqa: E402
 
 import commandline  # noqa: E402
 import processes  # noqa: E402
+import wrappers  # noqa: E402
 from config import SENSORS, UserError, flag  # noqa: E402
-from environments.control_suite import ControlSuite  # noqa: E402
 
 METHODS = ('mummi', 'cvrl', 'dreamer')
 PARTS = ('environment', 'action', 'update', 'start', 'memory', 'cycle')
@@ -116,7 +116,7 @@ def experiment(config, chosen):
 def environment(config, chosen):
     # This process has no TensorFlow, beside which it could not render.
     random, rows, repeats = np.random.default_rng(config.seed), [], chosen.repeats
-    env = ControlSuite(
+    env = wrappers.FAMILIES[config.task.split('_')[0]](
         config.task, config.sensors, config.action_repeat, config.time_limit, config.render)
     camera, readers = env.camera, env.readers
     env.camera = None  # what is left is physics, touch and reward

@@ -34,8 +34,8 @@ BACKENDS = ('egl', 'osmesa', 'glfw', 'on', 'enable', 'enabled', 'true', '1',
             'off', 'disable', 'disabled', 'false', '0')
 
 
-def _suite():
-    """The module `dm_control.suite`, which loads OpenGL into the process."""
+def load_opengl():
+    """Load OpenGL into the process, in the way that MUJOCO_GL says."""
     backend = os.environ.get('MUJOCO_GL')
     if sys.platform == 'linux' and not backend:
         os.environ['MUJOCO_GL'] = 'egl'
@@ -47,9 +47,15 @@ def _suite():
     # no faster (1.2 ms light, 22 ms full), and the other cores are for training.
     os.environ.setdefault('LP_NUM_THREADS', '0')
     try:
-        from dm_control import suite
+        from dm_control import mujoco  # noqa: F401
     except Exception as error:  # PyOpenGL's own errors are of many types
         raise no_opengl(error) from error
+
+
+def _suite():
+    """The module `dm_control.suite`, with OpenGL."""
+    load_opengl()
+    from dm_control import suite
     return suite
 
 
