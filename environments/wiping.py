@@ -20,7 +20,7 @@ TABLE = 0.2  # half of the side of the table
 BASE = -0.45, 0, -0.2  # here the wrist is far from its singularities over the whole table
 PAD = 0.035, 0.035, 0.01  # halves of its sides
 HOLDER = 0.11  # from the wrist to the middle of the pad
-EYE, FOCUS, FIELD = (0.5, -0.33, 0.68), (-0.05, 0.01, 0.04), 36  # of the camera; degrees
+EYE, FOCUS, FIELD = (0.5, -0.33, 0.7), (-0.03, 0.0, 0.03), 38  # of the camera; degrees
 NEAR, FAR = 0.1, 2.0  # its planes
 # Joints at which the pad is over the middle of the table, the elbow up.
 HOME = 3.0, 3.74, 1.49, -0.28, 1.04, -0.41
