@@ -152,6 +152,15 @@ class Dirt:
         return self.worth * under.sum()
 
 
+def toward_dirt(env):
+    """The action [3] of a wiper that knows where the dirt is: toward the nearest, along the table,
+    pressing lightly. What it gets is what a `WipeTable` has to give."""
+    way = np.array([0, 0, -0.004]) - env.goal
+    away = env.dirt.places - env.goal[:2]
+    way[:2] = away[np.abs(away).max(-1).argmin()] if len(away) else 0
+    return np.clip(way / (env.action_repeat * REACH), -1, 1)
+
+
 class Image:
     """uint8 (64, 64, 3)."""
 
@@ -225,7 +234,7 @@ class WipeTable(gymnasium.Env):
         if task != TASK:
             raise UserError(f'no task {task}; did you mean --task {TASK}?')
         self.physics = mujoco.Physics.from_model(wrapper.MjModel(scene()))
-        self._action_repeat, self._time_limit = action_repeat, min(time_limit, LIMIT)
+        self.action_repeat, self._time_limit = action_repeat, min(time_limit, LIMIT)
         self._steps, self._first_seed = 0, seed
 
         model = self.physics.model
@@ -270,7 +279,7 @@ class WipeTable(gymnasium.Env):
         if action.shape != (3,) or not np.isfinite(action).all():
             raise ValueError(f'an action is 3 finite numbers, not {action}')
         way, before, reward, felt = REACH * np.clip(action, -1, 1), self._steps, 0.0, []
-        while self._steps < min(before + self._action_repeat, self._time_limit):
+        while self._steps < min(before + self.action_repeat, self._time_limit):
             felt.append(self._drive(np.clip(self.goal + way, LOW, HIGH)))
             reward += self._judge(felt[-1][-1])
             self._steps += 1

@@ -18,14 +18,6 @@ from environments import wiping
 BEST = 200  # no return is larger
 
 
-def toward_dirt(env):
-    """The action of a wiper that knows where the dirt is: to the nearest, pressing lightly."""
-    way = np.array([0, 0, -0.004]) - env.goal
-    away = env.dirt.places - env.goal[:2]
-    way[:2] = away[np.abs(away).max(-1).argmin()] if len(away) else 0
-    return np.clip(way / (2 * wiping.REACH), -1, 1)
-
-
 def episode(env, act):
     """(return, dirt left, force on the pad at each decision) of an episode until its end."""
     total, forces, truncated = 0, [], False
@@ -42,7 +34,7 @@ def wiped_by_hand(seeds):
     results = []
     for seed in seeds:
         env.reset(seed=seed)
-        results.append(episode(env, toward_dirt))
+        results.append(episode(env, wiping.toward_dirt))
     env.close()
     return results
 
