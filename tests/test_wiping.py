@@ -13,7 +13,7 @@ import pytest
 import checks
 import wrappers
 from config import Config, UserError
-from environments import wiping
+from environments import table, wiping
 
 BEST = 200  # no return is larger
 
@@ -50,7 +50,7 @@ def acted_at_random(seed, decisions, sizes):
     """Returns of random episodes; the physics is looked at after each decision."""
     env, random = wiping.WipeTable(sensors='touch'), np.random.default_rng(seed)
     data = env.physics.data.ptr
-    pad, table = (env.physics.model.name2id(name, 'geom') for name in ('pad', 'table'))
+    ours = {env.physics.model.name2id(name, 'geom') for name in ('pad', 'table')}
     env.reset(seed=seed)
     returns, total = [], 0
     for _ in range(decisions):
@@ -60,10 +60,10 @@ def acted_at_random(seed, decisions, sizes):
         assert np.isfinite(data.qpos).all() and np.abs(data.qvel).max() < 15
         assert np.isfinite(observation['touch']).all() and observation['touch'][-1] < 500
         place, _ = env.sole()
-        assert np.abs(place - env.goal).max() < 0.06 and np.abs(place).max() < wiping.TABLE
+        assert np.abs(place - env.goal).max() < 0.06 and np.abs(place).max() < table.TABLE
         # The arm touches nothing but by its pad.
         for contact in range(data.ncon):
-            assert {data.contact[contact].geom1, data.contact[contact].geom2} == {pad, table}
+            assert {data.contact[contact].geom1, data.contact[contact].geom2} == ours
         if truncated:
             returns.append(total)
             total = 0
@@ -110,9 +110,9 @@ def pictures(shifts):
     env.physics.forward()
     for x, y in shifts:
         picture = env.dirt.picture
-        picture[:] = wiping.CLEAN
+        picture[:] = table.CLEAN
         rows, columns = (slice(0, 32) if at < 0 else slice(32, 64) for at in (y, x))
-        picture[rows, columns] = wiping.DIRTY
+        picture[rows, columns] = table.DIRTY
         env.dirt.changed = True
         # Where this quarter's middle is in the picture, by the camera.
         seen.append((env._observe()['image'], projected(env, (0.1 * x, 0.1 * y, 0, 1))))
@@ -194,19 +194,19 @@ def test_reward_is_robosuites_in_proportion(elsewhere):
 
 def test_dirt_is_worth_a_hundred_marks_and_lies_within_reach():
     for seed in range(20):
-        dirt = wiping.Dirt(np.random.default_rng(seed))
+        dirt = table.Dirt(np.random.default_rng(seed))
         assert len(dirt.cells) * dirt.worth == pytest.approx(100)
-        assert np.abs(dirt.places).max() < wiping.HIGH[0] + wiping.PAD[0]
-        dark = (dirt.picture == wiping.DIRTY).all(-1)
+        assert np.abs(dirt.places).max() < wiping.HIGH[0] + table.PAD[0]
+        dark = (dirt.picture == table.DIRTY).all(-1)
         assert dark.sum() == len(dirt.cells) and dark[tuple(dirt.cells.T)].all()
         # A pad that is turned by 45 degrees reaches the corners of a diamond.
         centre, before = dirt.places[0], dirt.places
         turned = np.array([[1, -1], [1, 1]]) / 2 ** 0.5
         wiped = dirt.wipe(centre, turned)
-        under = np.abs(before - centre).sum(-1) <= 2 ** 0.5 * wiping.PAD[0] + 1e-12
+        under = np.abs(before - centre).sum(-1) <= 2 ** 0.5 * table.PAD[0] + 1e-12
         assert wiped == pytest.approx(dirt.worth * under.sum()) and under.any()
         assert len(dirt.places) == (~under).sum()
-        assert ((dirt.picture == wiping.DIRTY).all(-1)).sum() == len(dirt.places)
+        assert ((dirt.picture == table.DIRTY).all(-1)).sum() == len(dirt.places)
 
 
 def repeated(seed):
