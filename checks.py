@@ -64,6 +64,10 @@ def check(config):
                 f'--{name} {getattr(config, name)} {what}; make a file with python natural.py, '
                 'or type --no-natural')
     configuration.test_ratios(config)
+    for sensor, *_ in configuration.faults(config.corrupt):
+        if sensor not in names and (config.sensors != 'all' or SENSORS[sensor].by_name):
+            raise UserError(
+                f'--corrupt names {sensor}, which is not among --sensors {config.sensors}')
     entries = math.ceil(config.time_limit / config.action_repeat) + 1
     if config.length > entries:
         raise UserError(

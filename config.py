@@ -30,10 +30,12 @@ FREE = {'logdir', 'seed', 'steps', 'preset', 'precision', 'xla', 'dry_run', 'tes
 class Sensor:
     """One row of the sensor table.
 
-    kind: 'picture' (height, width, channels) or 'vector' (values,).
+    kind: 'picture' (height, width, channels), 'vector' (values,), or 'spectrum' (values,), whose
+    values are frequencies, the lowest first.
     unit: of the raw values, for axes and documents.
     scale, offset: the model reads `raw * scale + offset`.
     bound_weight: the weight of the sensor's bound in MuMMI's representation loss.
+    by_name: the sensor is there where `--sensors` names it, and no part of 'all'.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Sensor:
     scale: float
     offset: float
     bound_weight: float
+    by_name: bool = False
 
 
 # Encoders, experts, presence flags, scaling, decoders and logs are loops over this table:
@@ -49,12 +52,37 @@ SENSORS = {
     'image': Sensor('picture', 'intensity', scale=1 / 255, offset=-0.5, bound_weight=1.0),
     'depth': Sensor('picture', 'metres', scale=1 / 200, offset=-0.5, bound_weight=1.0),
     'touch': Sensor('vector', 'newtons', scale=1 / 200, offset=0.0, bound_weight=0.001),
+    'proprioception': Sensor('vector', 'own units', 1.0, 0.0, bound_weight=1.0, by_name=True),
+    'audio': Sensor('spectrum', 'decibels', 1 / 40, 0.0, bound_weight=0.001, by_name=True),
 }
 
 
 def flag(sensor):
     """The key under which an observation holds the presence flag of `sensor`."""
     return sensor + '_flag'
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A kind of fault of a sensor.
+
+    amount: what the number after its name says. high: the largest that it may be. whole: whether
+    it is a whole number.
+    """
+
+    amount: str
+    high: float = 1.0
+    whole: bool = False
+
+
+# What may be wrong with a sensor (wrappers.Corruption does it).
+FAULTS = {
+    'noise': Fault('standard deviation, in what the model reads', high=100.0),
+    'spikes': Fault('chance of each pixel or value at a decision'),
+    'patch': Fault('share of the picture, or of the values'),
+    'freeze': Fault('chance at a decision, for 1 to 14 decisions'),
+    'delay': Fault('decisions', high=1000.0, whole=True),
+}
 
 
 # No number is larger: its sums and products are far from the ends of 64 bits.
@@ -121,9 +149,12 @@ class Config:
 
     option = section('Environment')
     sensors: str = option(
-        'all', 'Sensors of the agent, as image,depth,touch; all: those that the task has.',
-        model=True)
+        'all', 'Sensors of the agent, as image,depth,touch; all: image, depth and touch where the '
+        'task has them; proprioception and audio are there only by name.', model=True)
     natural: bool = option(True, 'Put natural videos behind the body.')
+    natural_variety: bool = option(
+        False, 'Each episode draws how its video is played: forward or backward, at 1 to 3 frames '
+        'a decision, mirrored or not.')
     natural_train: str = option(
         'natural_train.pkl', 'Videos behind training episodes, as natural.py writes them.',
         path=True)
@@ -132,6 +163,9 @@ class Config:
     miss_ratio: Ratios = option(
         0.05, 'Chance at each decision that a present sensor drops out for 1 to 14 decisions; '
         'one number, or image=0.1,depth=0.05 (sensors not named: 0).', low=0, high=1)
+    corrupt: str = option(
+        '', 'Faults that no flag tells of, as image=noise:0.1,depth=freeze:0.05,touch=spikes:0.02 '
+        '(also patch and delay); with --test, conditions of their own.')
     action_repeat: int = option(2, 'Steps for which a decision is held.', low=1, model=True)
     time_limit: int = option(1000, 'Steps of an episode.', low=1)
     envs: int = option(1, 'Environments that collect in parallel, a process each.', low=1)
@@ -295,6 +329,29 @@ def test_ratios(config):
         raise UserError(
             f'--test_ratios takes numbers from 0 to 1 as 0,0.05,0.1, not {config.test_ratios!r}')
     return list(dict.fromkeys(numbers))
+
+
+def faults(text):
+    """The (sensor, kind, amount) that `--corrupt` asks for, in order; UserError for a mistake."""
+    found = []
+    for part in text.split(',') if text else ():
+        sensor, equals, said = part.strip().partition('=')
+        kind, _, number = said.partition(':')
+        if not equals or sensor not in SENSORS or kind not in FAULTS:
+            raise UserError(
+                f'--corrupt takes <sensor>=<fault>:<number>,... with the sensors '
+                f'{", ".join(SENSORS)} and the faults {", ".join(FAULTS)}, not {part[:60]!r}')
+        row = FAULTS[kind]
+        try:
+            amount = float(number)
+        except ValueError:
+            amount = -1.0
+        if not 0 <= amount <= row.high or (row.whole and amount != int(amount)):
+            raise UserError(
+                f'--corrupt {sensor}={kind}:<number> takes a {"whole " * row.whole}number from 0 '
+                f'to {row.high:g} ({row.amount}), not {number[:60]!r}')
+        found.append((sensor, kind, amount))
+    return found
 
 
 def ratios(miss_ratio, sensors):

@@ -1,4 +1,4 @@
-"""The tasks of the dm_control suite, `dmc_<domain>_<task>`, seen by image, depth and touch."""
+"""The tasks of the dm_control suite, `dmc_<domain>_<task>`, and what can be sensed of them."""
 
 import difflib
 import os
@@ -10,6 +10,7 @@ import numpy as np
 
 from config import SENSORS, UserError
 from environments import SIZE, no_opengl
+from environments.sound import BANDS, Ear
 
 _FOOT = dict(type='ellipsoid', pos='.01 0 -.06', size='.15 .05 .02')
 # Touch sensors for the domains that have none: body -> the site to be added to it, or None
@@ -142,56 +143,93 @@ class Camera:
         self._mujoco.mjr_readPixels(self.image, self.depth, self._view, context)
 
 
+# A reader is made from a `ControlSuite` whose `environment` and `physics` are there, and reads from
+# one that has also looked and listened.
+
+
 class Image:
     """uint8 (64, 64, 3)."""
 
-    def __init__(self, physics):
+    def __init__(self, suite):
         self.space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
-    def read(self, physics, camera):
-        return camera.image[::-1].copy()
+    def read(self, suite):
+        return suite.camera.image[::-1].copy()
 
 
 class Depth:
     """float16 (64, 64, 1) in metres."""
 
-    def __init__(self, physics):
+    def __init__(self, suite):
         self.space = gymnasium.spaces.Box(0, np.inf, (SIZE, SIZE, 1), np.float16)
 
-    def read(self, physics, camera):
-        scale = physics.model.vis.map
-        near, far = (plane * physics.model.stat.extent for plane in (scale.znear, scale.zfar))
-        metres = near / (1 - camera.depth * (1 - near / far))
+    def read(self, suite):
+        model = suite.physics.model
+        scale = model.vis.map
+        near, far = (plane * model.stat.extent for plane in (scale.znear, scale.zfar))
+        metres = near / (1 - suite.camera.depth * (1 - near / far))
         return metres.astype(np.float16)[::-1, :, None]
 
 
 class Touch:
     """float32 (n,) in newtons, of all touch sensors of the model."""
 
-    def __init__(self, physics):
+    def __init__(self, suite):
         import mujoco
-        model = physics.model
+        model = suite.physics.model
         self._places = model.sensor_adr[model.sensor_type == mujoco.mjtSensor.mjSENS_TOUCH]
         count = len(self._places)
         self.space = gymnasium.spaces.Box(0, np.inf, (count,), np.float32) if count else None
 
-    def read(self, physics, camera):
-        return physics.data.sensordata[self._places].astype(np.float32)
+    def read(self, suite):
+        return suite.physics.data.sensordata[self._places].astype(np.float32)
+
+
+class Proprioception:
+    """float32 (n,): the suite's own observation, its parts one after the other, each in its own
+    units: positions, velocities, and what else the task has, as its targets."""
+
+    def __init__(self, suite):
+        self._observe = suite.environment.task.get_observation
+        shape = self._flat(suite.physics).shape
+        self.space = gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)
+
+    def read(self, suite):
+        return self._flat(suite.physics)
+
+    def _flat(self, physics):
+        parts = self._observe(physics).values()
+        return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
+
+
+class Audio:
+    """float32 (32,): the sound of contacts during the decision, see sound.py."""
+
+    def __init__(self, suite):
+        import mujoco
+        disabled = suite.physics.model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT
+        self.space = None if disabled else gymnasium.spaces.Box(0, np.inf, (BANDS,), np.float32)
+
+    def read(self, suite):
+        return suite.levels
 
 
 # How each sensor of the table is read: an object with its `space`, None where the task lacks it.
-READERS = {'image': Image, 'depth': Depth, 'touch': Touch}
+READERS = {'image': Image, 'depth': Depth, 'touch': Touch, 'proprioception': Proprioception,
+           'audio': Audio}
 
 
 class ControlSuite(gymnasium.Env):
     """A task of the dm_control suite whose observations are sensors.
 
-    task: 'dmc_<domain>_<task>'. sensors: 'all' that the task has, or 'image,depth,touch'.
+    task: 'dmc_<domain>_<task>'. sensors: 'all' of image, depth and touch that the task has, or as
+    'image,depth,audio'.
     action_repeat: control steps of a decision. time_limit: control steps of an episode.
     render: 'light' (no shadows, reflections, multisampling) or 'full' (the suite's visuals).
     seed: of the episodes, 0 to 2**32 - 1.
 
-    Observations: as READERS say. Actions: float32 (A,) in [-1, 1]. Rewards are summed over the
+    Observations: as READERS say; with audio, `info` holds as 'sound' the samples of the decision,
+    int16. Actions: float32 (A,) in [-1, 1]. Rewards are summed over the
     control steps of a decision.
 
     Raises `UserError` for an unknown task, for a sensor that the task lacks, and where
@@ -203,18 +241,20 @@ class ControlSuite(gymnasium.Env):
         suite = _suite()
         import mujoco
         domain, name = _domain_and_name(task, suite.ALL_TASKS)
-        self._environment = _load(suite, domain, name)
-        # The suite's observation is not looked at, and costs as much as its reward.
-        self._environment.task.get_observation = lambda physics: {}
+        self.environment = _load(suite, domain, name)
+        self.physics = self.environment.physics
         self._action_repeat = action_repeat
         self._time_limit = time_limit
         self._steps = 0
         self._seed(seed)
 
-        physics = self._environment.physics
-        readers = {name: READERS[name](physics) for name in SENSORS if name in READERS}
+        readers = {name: READERS[name](self) for name in SENSORS if name in READERS}
         readers = {name: reader for name, reader in readers.items() if reader.space}
-        if sensors != 'all':
+        # The suite's observation costs as much as its reward, and is looked at by its reader alone.
+        self.environment.task.get_observation = lambda physics: {}
+        if sensors == 'all':
+            readers = {name: part for name, part in readers.items() if not SENSORS[name].by_name}
+        else:
             for lacking in sorted(set(sensors.split(',')) - set(readers)):
                 raise UserError(
                     f'{task} has no sensor {lacking}; type --sensors {",".join(readers)}, or some '
@@ -224,7 +264,7 @@ class ControlSuite(gymnasium.Env):
         self.observation_space = gymnasium.spaces.Dict({
             name: reader.space for name, reader in readers.items()})
 
-        bounds = self._environment.action_spec()
+        bounds = self.environment.action_spec()
         unbounded = bounds.maximum >= mujoco.mjMAXVAL  # an actuator without a control range
         low = np.where(unbounded, -1, bounds.minimum)
         high = np.where(unbounded, 1, bounds.maximum)
@@ -233,19 +273,23 @@ class ControlSuite(gymnasium.Env):
 
         camera = CAMERAS.get(f'{domain}_{name}', CAMERAS.get(domain, 0))
         seen = any(SENSORS[name].kind == 'picture' for name in readers)
-        self.camera = Camera(physics, camera, render, readers) if seen else None
+        self.camera = Camera(self.physics, camera, render, readers) if seen else None
+        seconds = self.environment.control_timestep() * action_repeat
+        self.ear = Ear(self.physics, seconds) if 'audio' in readers else None
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         if seed is not None:
             self._seed(seed)
-        self._environment.reset()
+        self.environment.reset()
         self._steps = 0
-        observation = self._observe()
+        if self.ear:
+            self.ear.begin(self._noises)
+        observation, info = self._observe()
         pictures = [value for key, value in observation.items() if SENSORS[key].kind == 'picture']
         if pictures and all(np.ptp(picture) == 0 for picture in pictures):
             raise no_opengl('all pixels of the first frame are equal')
-        return observation, {}
+        return observation, info
 
     def step(self, action):
         action = np.asarray(action)
@@ -255,7 +299,7 @@ class ControlSuite(gymnasium.Env):
         control = self._action_centre + self._action_scale * np.clip(action, -1, 1)
         reward, last, before = 0.0, False, self._steps
         for _ in range(self._action_repeat):
-            time_step = self._environment.step(control)
+            time_step = self.environment.step(control)
             self._steps += 1
             reward += time_step.reward
             last = time_step.last()
@@ -264,17 +308,21 @@ class ControlSuite(gymnasium.Env):
         terminated = last and time_step.discount == 0
         truncated = not terminated and (last or self._steps >= self._time_limit)
         # Fewer than the action repeat where the episode ends within it.
-        info = {'steps': self._steps - before}
-        return self._observe(), float(reward), terminated, truncated, info
+        observation, info = self._observe()
+        info['steps'] = self._steps - before
+        return observation, float(reward), terminated, truncated, info
 
     def close(self):
-        self._environment.physics.free()
+        self.physics.free()
 
     def _seed(self, seed):
-        self._environment.task._random = np.random.RandomState(seed)
+        self.environment.task._random = np.random.RandomState(seed)
+        self._noises = np.random.default_rng([seed, *b'sound'])
 
     def _observe(self):
+        info = {}
         if self.camera:
             self.camera.look()
-        return {name: reader.read(self._environment.physics, self.camera)
-                for name, reader in self.readers.items()}
+        if self.ear:
+            info['sound'], self.levels = self.ear.listen()
+        return {name: reader.read(self) for name, reader in self.readers.items()}, info

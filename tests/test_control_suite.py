@@ -45,7 +45,7 @@ def side_by_side(task, render, steps, look_every):
             (bounds.maximum + bounds.minimum) / 2 + (bounds.maximum - bounds.minimum) / 2 * action)
         observation, reward, terminated, truncated, info = ours.step(action)
         observations.append(observation)
-        physics = ours._environment.physics
+        physics = ours.physics
         assert np.array_equal(theirs.physics.data.qpos, physics.data.qpos), step
         assert reward == time_step.reward
         assert (terminated, truncated, info) == (False, False, {'steps': 1})
@@ -71,12 +71,12 @@ def test_full_visuals_are_the_suite_s(elsewhere):
 def catch():
     env = control_suite.ControlSuite('dmc_ball_in_cup_catch', 'touch')
     before = env.reset()[0]['touch'][0]
-    data = env._environment.physics.named.data
+    data = env.physics.named.data
     data.qpos['cup_z'] = data.qpos['cup_x'] = data.qpos['ball_x'] = 0
     data.qpos['ball_z'] = 0.6 - 0.2 - 0.06  # in the cup, a little above its floor
     for _ in range(50):
         observation = env.step(np.zeros(2))[0]
-    weight = env._environment.physics.named.model.body_mass['ball'] * 9.81
+    weight = env.physics.named.model.body_mass['ball'] * 9.81
     env.close()
     return before, observation['touch'][0], weight
 
@@ -90,7 +90,7 @@ def test_cup_feels_the_weight_of_the_ball_in_newtons(elsewhere):
 def share_in_the_picture(env):
     """How many of the bodies that actuators move have their middle in the picture."""
     import mujoco
-    physics = env._environment.physics
+    physics = env.physics
     model, joints = physics.model, mujoco.mjtTrn.mjTRN_JOINT
     moved = model.actuator_trnid[model.actuator_trntype == joints, 0]
     moved = moved if len(moved) else np.arange(model.njnt)  # by tendons of all joints
@@ -159,7 +159,7 @@ def test_the_suite_s_own_time_limit_does_not_count(elsewhere):
 def rest():
     env = control_suite.ControlSuite('dmc_lqr_lqr_2_1', 'depth', action_repeat=3)
     env.reset()
-    physics = env._environment.physics
+    physics = env.physics
     env.step(np.full(1, 0.5))
     control = physics.data.ctrl.copy()
     with physics.reset_context():
@@ -177,10 +177,10 @@ def test_unbounded_control_and_termination_of_lqr(elsewhere):
 def actions():
     env = control_suite.ControlSuite('dmc_quadruped_walk', 'touch')
     env.reset()
-    specification, controls = env._environment.action_spec(), []
+    specification, controls = env.environment.action_spec(), []
     for action in (-1, 0, 1, 7):
         env.step(np.full(12, action))
-        controls.append(env._environment.physics.data.ctrl.copy())
+        controls.append(env.physics.data.ctrl.copy())
     refused = []
     for action in (np.full(12, np.nan), np.full(12, np.inf), np.zeros(1)):
         try:
