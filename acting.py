@@ -11,17 +11,19 @@ class Driver:
 
     environments: a gymnasium vector environment that resets at the step after an end. Steps are
     environment control steps: those that an environment counts in its info as `steps`, or else
-    action_repeat a decision.
+    action_repeat a decision. keep: what of an environment's info episodes hold beside
+    observations, where it is there at all; the replay would have no use for it.
     """
 
-    def __init__(self, environments, action_repeat):
-        self.environments, self.action_repeat = environments, action_repeat
+    def __init__(self, environments, action_repeat, keep=()):
+        self.environments, self.action_repeat, self.keep = environments, action_repeat, keep
         self.count = environments.num_envs
         self.begun = False
 
     def reset(self, seeds, options=None):
         """Begin an episode in every environment; what was unfinished is dropped."""
-        self.observation, _ = self.environments.reset(seed=[int(s) for s in seeds], options=options)
+        self.observation, info = self.environments.reset(
+            seed=[int(s) for s in seeds], options=options)
         self.is_first = np.ones(self.count, bool)
         self.ended = np.zeros(self.count, bool)
         self.entries = [[] for _ in range(self.count)]
@@ -29,7 +31,7 @@ class Driver:
         zeros = np.zeros(self.count, np.float32)
         action = np.zeros(self.environments.action_space.shape, np.float32)
         for row in range(self.count):
-            self._append(row, action, zeros, zeros.astype(bool), zeros)
+            self._append(row, action, zeros, zeros.astype(bool), zeros, info)
 
     def step(self, act):
         """One decision of every environment: act(observation, is_first) -> actions [N, A] float32.
@@ -44,14 +46,14 @@ class Driver:
         for row in range(self.count):
             if self.is_first[row]:
                 self.entries[row] = []
-            self._append(row, action, reward, terminated, steps)
+            self._append(row, action, reward, terminated, steps, info)
             if self.ended[row]:
                 finished.append((row, {
                     key: np.stack([entry[key] for entry in self.entries[row]])
                     for key in self.entries[row][0]}))
         return finished
 
-    def _append(self, row, action, reward, terminated, steps):
+    def _append(self, row, action, reward, terminated, steps, info):
         """Store an entry: an observation with the action, reward, discount and number of steps
         that led to it; 0, 0, 1 and 0 for the first of an episode."""
         first = self.is_first[row]
@@ -60,6 +62,7 @@ class Driver:
         entry['reward'] = np.float32(0 if first else reward[row])
         entry['discount'] = np.float32(0 if terminated[row] else 1)
         entry['steps'] = np.int32(steps[row])
+        entry |= {key: info[key][row].copy() for key in self.keep if key in info}
         self.entries[row].append(entry)
 
 

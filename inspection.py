@@ -9,12 +9,14 @@ import itertools
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from scipy.io import wavfile
 
 import pictures
 import tools
 from acting import AgentPolicy, Driver, summary
 from config import SENSORS, flag
 from drawing import BLUE, GREEN, PALETTE, VERMILION, new_figure, shade, sheet
+from environments.sound import RATE
 
 DOTS = 110  # an inch
 OBSERVED = 5  # entries seen before a prediction runs open-loop
@@ -41,7 +43,8 @@ def inspect(experiment):
     agent, step, path = experiment.restored()
     environments = experiment.environments('valid', 1, config.seed)
     try:
-        driver, policy = Driver(environments, config.action_repeat), Recorder(agent)
+        driver = Driver(environments, config.action_repeat, keep=['sound'])
+        policy = Recorder(agent)
         agent.judging.reset_from_seed(config.seed)
         driver.reset(np.random.SeedSequence([config.seed, *b'inspect']).generate_state(1))
         finished = []
@@ -70,6 +73,11 @@ def inspect(experiment):
     sheet(frames, [f'step {time}' for time in times],
           f'{title}: the episode as seen (orange frame: sensor missing)').savefig(
               folder / 'episode.png', dpi=DOTS)
+    if 'sound' in episode:
+        wavfile.write(folder / 'episode.wav', RATE, episode['sound'].ravel())
+    for sensor in (s for s in sensors if SENSORS[s].kind == 'spectrum'):
+        draw_spectrum(sensor, episode, inside['pictures'].get(sensor), times[:entries],
+                      folder / f'{sensor}.png', title)
     length = min(config.length, entries)
     start = min(entries // 3, entries - length)
     batch = {key: value[None, start:start + length] for key, value in episode.items()}
@@ -108,7 +116,8 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
         guess = pictures.unscaled(sensor, predictions[sensor][0])
         # Where the sensor was missing there is no truth to compare with.
         missing = batch[flag(sensor)][0, :, 0] == 0
-        errors[sensor] = np.where(missing, np.nan, np.abs(truth - guess).mean((1, 2, 3)))
+        errors[sensor] = np.where(
+            missing, np.nan, np.abs(truth - guess).reshape(len(truth), -1).mean(1))
         chosen = np.unique(np.linspace(0, len(video) - 1, columns).astype(int))
         figure, axes = new_figure(
             4, len(chosen), (1.25 * len(chosen), 5.6), height_ratios=[1, 1, 1, 1.1])
@@ -138,6 +147,24 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
         figure.suptitle(f'{title}: {sensor}, open loop', fontsize=10)
         figure.savefig(folder / f'open_loop_{sensor}.png', dpi=DOTS)
     return errors
+
+
+def draw_spectrum(sensor, episode, predicted, times, path, title):
+    """The spectrogram of an episode as it was heard and, below, as the model's latents have it
+    (`predicted`, scaled [T, bands], or None without decoders)."""
+    heard = episode[sensor][:len(times)]
+    parts = {'heard': heard}
+    if predicted is not None:
+        parts['in the latents'] = pictures.unscaled(sensor, predicted)
+    figure, axes = new_figure(len(parts), 1, (10, 2.5 * len(parts) + 0.5), sharex=True)
+    for axis, (name, values) in zip(axes[:, 0], parts.items()):
+        picture = axis.pcolormesh(times, np.arange(values.shape[1]), values.T, shading='nearest',
+                                  cmap='magma', vmin=0, vmax=max(heard.max(), 1e-6))
+        axis.set_ylabel(f'{name}\nband (lowest: 0)')
+    figure.colorbar(picture, ax=list(axes[:, 0]), label=SENSORS[sensor].unit)
+    axes[-1, 0].set_xlabel('environment steps (black from top to bottom: the sensor is missing)')
+    figure.suptitle(f'{title}: {sensor}', fontsize=10)
+    figure.savefig(path, dpi=DOTS)
 
 
 def draw_trust(trust, episode, times, sensors, path, title):

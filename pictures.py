@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+import matplotlib
 import numpy as np
 
 from config import SENSORS, flag
@@ -67,6 +68,30 @@ def bars(sensor, values, factor):
     return frames
 
 
+def spectrogram(sensor, values, factor):
+    """The last 64 entries of values [T, bands], the newest at the right and the lowest frequency
+    below, black at 0 and lightest at the largest of all: uint8 [T, 64 factor, 64 factor, 3]."""
+    return enlarged(rolled(sensor, values, np.max(values)), factor)
+
+
+def rolled(sensor, values, largest):
+    """As `spectrogram`, of 64 x 64 pixels, lightest at `largest`."""
+    values = np.asarray(values, np.float32)
+    colours = matplotlib.colormaps['magma'](values / max(largest, 1e-6), bytes=True)[..., :3]
+    colours = np.concatenate([np.zeros((63, *colours.shape[1:]), np.uint8), colours])
+    frames = np.stack([colours[t:t + 64] for t in range(len(values))])  # [T, 64, bands, 3]
+    rows = (np.arange(64)[::-1] * values.shape[1]) // 64
+    return frames[:, :, rows].swapaxes(1, 2)
+
+
+def spectra_compared(sensor, truth, guess):
+    """As `truth_prediction_error`, of spectra [B, L, bands]."""
+    truth, guess = np.asarray(truth, np.float32), np.asarray(guess, np.float32)
+    return np.stack([np.concatenate(
+        [rolled(sensor, values, truth.max()) for values in (one, other, np.abs(one - other))], 1)
+        for one, other in zip(truth, guess)])
+
+
 def truth_prediction_error(sensor, truth, guess):
     """Raw pictures [B, L, ...] above those that were predicted, above their difference: uint8
     [B, L, 3 height, width, 3]."""
@@ -92,6 +117,7 @@ class Panel:
 PANELS = {
     'picture': Panel(enlarged_pixels, truth_prediction_error),
     'vector': Panel(bars, None),
+    'spectrum': Panel(spectrogram, spectra_compared),
 }
 
 

@@ -8,6 +8,7 @@ import re
 import pandas as pd
 import tensorflow as tf
 import tf_keras
+from scipy.io import wavfile
 
 import files
 from config import UserError
@@ -55,7 +56,7 @@ class Table:
             file.write(text.getvalue())
 
 
-VIDEO = re.compile(r'\d{9,}-\w+\.gif')
+VIDEO = re.compile(r'\d{9,}-\w+\.(gif|wav)')
 
 
 class Logger:
@@ -105,6 +106,14 @@ class Logger:
                 metadata=metadata.create_summary_metadata(name, ''))
         self.writer.flush()
         return path
+
+
+    def sound(self, name, step, samples, rate):
+        """Save int16 samples [count] as videos/<step>-<name>.wav, `rate` a second."""
+        path = self.folder / 'videos' / f'{step:09d}-{name}.wav'
+        path.parent.mkdir(exist_ok=True)
+        with files.writing(path) as file:
+            wavfile.write(file, rate, samples)
 
 
 def gif(frames, rate):

@@ -19,6 +19,7 @@ import replay
 import tools
 from acting import AgentPolicy, Driver, evaluate, summary
 from config import UserError
+from environments.sound import RATE
 from experiment import Progress
 from health import Health
 
@@ -246,19 +247,22 @@ class Trainer:
             self.say(line)
 
     def evaluate(self):
-        """Episodes on validation backgrounds by the mode, the first as a video, and open-loop
-        predictions on replayed sequences."""
+        """Episodes on validation backgrounds by the mode, the first as a video and, where there is
+        audio, as a sound, and open-loop predictions on replayed sequences."""
         config = self.config
         self._show(phase='evaluate')
         if self.valid is None:
             self.valid = Driver(self.experiment.environments(
-                'valid', 1, self.experiment.seeds('valid', 0, 1)[0]), config.action_repeat)
+                'valid', 1, self.experiment.seeds('valid', 0, 1)[0]), config.action_repeat,
+                keep=['sound'])
         seed, *seeds = self.experiment.seeds('evaluate', self.step, 1 + config.eval_episodes)
         self.agent.judging.reset_from_seed(int(seed))
         for number, episode in enumerate(evaluate(self.agent, self.valid, seeds)):
             self._episode('eval', episode)
             if number == 0:
                 self.logger.video('eval', self.step, pictures.seen(episode))
+                if 'sound' in episode:
+                    self.logger.sound('eval', self.step, episode['sound'].ravel(), RATE)
         batch = self.replay.sample(
             min(config.batch, 4), config.length, self.experiment.seeds('open_loop', self.step, 4))
         predictions = self.agent.open_loop({k: tf.constant(v) for k, v in batch.items()})
