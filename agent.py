@@ -54,6 +54,7 @@ class Agent(tf.Module):
         self.policy = tf.function(self._policy, autograph=False)
         self.open_loop = tf.function(self._open_loop, autograph=False)
         self.explain = tf.function(self._explain, autograph=False)
+        self.agreement = tf.function(self._agreement, autograph=False)
 
     @property
     def optimisers(self):
@@ -164,3 +165,14 @@ class Agent(tf.Module):
             'metrics': self.world.representation.metrics(
                 features[None], sequence(embeddings), sequence(observation)),
             'pictures': self.painter.reconstruct(features)}
+
+    def _agreement(self, episode):
+        """The representation's numbers, as `Representation.metrics`, on an episode of raw
+        observations with flags and actions [T, ...]."""
+        episode = {key: value[None] for key, value in episode.items()}
+        representation = self.world.representation
+        embeddings = representation.embed(episode)
+        count = episode['action'].shape[1]
+        posterior, _ = self.world.dynamics.filter(
+            embeddings['joint'], episode['action'], tf.zeros([1, count, self.config.stoch]))
+        return representation.metrics(posterior.features(), embeddings, episode)

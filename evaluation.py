@@ -1,16 +1,17 @@
-"""How well a trained agent acts when its sensors fail: `python mummi.py --logdir L --test`."""
+"""How well a trained agent acts when its sensors fail or lie: `python mummi.py --logdir L --test`."""
 
 import io
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 import tqdm
 
 import commandline
 import config as configuration
 import files
 from acting import Driver, evaluate, summary
-from config import UserError
+from config import UserError, flag
 
 # Environments that test in parallel, where the run's own --envs are fewer.
 ENVIRONMENTS = 5
@@ -21,11 +22,12 @@ NUMBERS = ('step', 'ratio', 'seed')
 FORMAT = '%.6g'
 
 
-def conditions(ratios, sensors):
-    """What is tested, in order: (condition, sensor, ratio, miss_ratio of each sensor).
+def conditions(ratios, sensors, corrupt=''):
+    """What is tested, in order: (condition, sensor, ratio, options of the environments' reset).
 
-    'ratio': all sensors at a drop-out chance; 'without': one sensor gone altogether;
-    'only': all but one gone.
+    'ratio': all sensors at a drop-out chance; 'without': one sensor gone altogether; 'only': all
+    but one gone; 'corrupt': nothing missing, and a fault of `--corrupt`, which stands in place of
+    the sensor, or all of them. The others have no faults.
     """
     tests = [('ratio', '', ratio, dict.fromkeys(sensors, ratio)) for ratio in ratios]
     if len(sensors) > 1:
@@ -33,6 +35,15 @@ def conditions(ratios, sensors):
             tests.append(('without', name, 1.0, {s: float(s == name) for s in sensors}))
         for name in sensors:
             tests.append(('only', name, 1.0, {s: float(s != name) for s in sensors}))
+    tests = [(*test, {'miss_ratio': miss_ratio} | ({'corrupt': ''} if corrupt else {}))
+             for *test, miss_ratio in tests]
+    faults = [f'{sensor}={kind}:{amount:g}'
+              for sensor, kind, amount in configuration.faults(corrupt)]
+    together = [faults] if len(faults) > 1 else []
+    for part in [[fault] for fault in faults] + together:
+        # A comma would end a cell of results.csv.
+        tests.append(('corrupt', '+'.join(part), 0.0, {
+            'miss_ratio': dict.fromkeys(sensors, 0.0), 'corrupt': ','.join(part)}))
     return tests
 
 
@@ -53,20 +64,21 @@ def test(experiment):
     environments = experiment.environments('valid', count, config.seed)
     # Seeds of their own: far from those of training and of the evaluations in it.
     seeds = np.random.SeedSequence([config.seed, *b'test']).generate_state(config.test_episodes)
-    tests = conditions(configuration.test_ratios(config), sensors)
+    tests = conditions(configuration.test_ratios(config), sensors, config.corrupt)
     rows = []
     try:
         driver = Driver(environments, config.action_repeat)
         with tqdm.tqdm(total=len(tests) * len(seeds), unit='episode') as bar:
-            for condition, sensor, ratio, miss_ratio in tests:
+            for condition, sensor, ratio, reset in tests:
                 bar.set_description_str(f'{condition} {sensor or ratio}')
                 agent.judging.reset_from_seed(config.seed)
-                episodes = evaluate(agent, driver, seeds, {'miss_ratio': miss_ratio})
+                episodes = evaluate(agent, driver, seeds, reset)
                 for number, (seed, episode) in enumerate(zip(seeds, episodes)):
                     rows.append({
                         'step': step, 'condition': condition, 'sensor': sensor, 'ratio': ratio,
                         'episode': number, 'seed': int(seed), 'options': options,
-                        **summary(episode, sensors)})
+                        **summary(episode, sensors),
+                        **(agreement(agent, episode, sensors) if config.corrupt else {})})
                     bar.update()
     finally:
         environments.close(terminate=True)
@@ -75,17 +87,27 @@ def test(experiment):
           f'{config.test_episodes} episodes each{options and f", with {options}"}; '
           f'{f"for {target}" if kept else "not kept"}\n')
     print(table(results))
+    if noticed := agreement_table(results):
+        print(f'\n{noticed}')
     if kept:
         add(results, target)
+
+
+def agreement(agent, episode, sensors):
+    """What the representation holds of the sensors of an episode, column -> number: whether it
+    notices one that lies. {} for a method that has no such numbers."""
+    keys = ['action', *(key for sensor in sensors for key in (sensor, flag(sensor)))]
+    numbers = agent.agreement({key: tf.constant(episode[key]) for key in keys})
+    return {name: float(number) for name, number in numbers.items()}
 
 
 def changed(config):
     """The settings under which the run is judged that are not its own, as 'natural=False
     render=full': rows of results.csv that were made under others are no repetition. The drop-out
-    chance is not among them, since every condition has its own."""
+    chance and the faults are not among them, since every condition has its own."""
     own = commandline.load(commandline.judged(config))[0]
     values = ((name, getattr(own, name), getattr(config, name)) for name in vars(config)
-              if name not in configuration.FREE | {'miss_ratio'})
+              if name not in configuration.FREE | {'miss_ratio', 'corrupt'})
     return ' '.join(f'{name}={now}' for name, then, now in values if now != then).replace(',', ';')
 
 
@@ -133,17 +155,32 @@ def table(results):
     condition, and the mean as a fraction of the mean with nothing missing, as text."""
     groups = results.groupby(['condition', 'sensor', 'ratio'], sort=False)
     full = results[(results.condition == 'ratio') & (results.ratio == 0)]['return'].mean()
-    lines = [f'{"missing":<24}{"return":>9}{"std":>9}{"fraction":>10}{"really missing":>18}']
+    width = max(24, 3 + results.sensor.str.len().max())
+    lines = [f'{"missing":<{width}}{"return":>9}{"std":>9}{"fraction":>10}{"really missing":>18}']
     for (condition, sensor, ratio), group in groups:
         name = {'ratio': f'all at {ratio:g}', 'without': f'{sensor} gone',
-                'only': f'all but {sensor} gone'}[condition]
+                'only': f'all but {sensor} gone',
+                'corrupt': sensor.replace('+', ' + ')}[condition]
         returns = group['return']
         missing = group[[c for c in group if c.startswith('missing_')]].mean()
         fraction = f'{returns.mean() / full:.2f}' if full > 0 else '-'
         spread = f'{returns.std():.1f}' if len(returns) > 1 else '-'
         lines.append(
-            f'{name:<24}{returns.mean():>9.1f}{spread:>9}{fraction:>10}'
+            f'{name:<{width}}{returns.mean():>9.1f}{spread:>9}{fraction:>10}'
             '   ' + ' '.join(f'{m:5.0%}' for m in missing))
     sensors = [c.removeprefix('missing_') for c in results if c.startswith('missing_')]
     lines[0] = lines[0].replace('really missing', 'missing ' + '/'.join(sensors))
     return '\n'.join(lines)
+
+
+def agreement_table(results):
+    """The means of what the representation held of the sensors, with nothing missing and under
+    each fault, as text; '' where there are no such numbers."""
+    columns = [c for c in results if c.startswith(('weight_', 'agree_', 'find_'))]
+    rows = results[((results.condition == 'ratio') & (results.ratio == 0))
+                   | (results.condition == 'corrupt')]
+    if not columns or rows.empty:
+        return ''
+    names = rows.sensor.where(rows.condition == 'corrupt', 'as they are')
+    means = rows[columns].groupby(names.str.replace('+', ' + '), sort=False).mean()
+    return means.T.to_string(float_format='{:.3f}'.format)

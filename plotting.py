@@ -186,18 +186,26 @@ def draw_missing_ratio(groups, outdir):
 
 def draw_single_sensor(groups, outdir):
     """`single_sensor`: bars with all sensors, without each sensor and with only each sensor."""
-    style = styles(groups)
-    groups = having(groups, lambda run: run.results['condition'].isin(['without', 'only']).any())
-    if not groups:
+    if not draw_conditions(
+            groups, outdir, 'single_sensor', ('without', 'only'),
+            'Evaluation without or with only one sensor'):
         print('no results.csv with single sensors: figure single_sensor left out')
-        return
+
+
+def draw_conditions(groups, outdir, name, conditions, caption):
+    """The figure `name`: bars with all sensors and under each of `conditions`. Returns whether
+    there is something to draw."""
+    style = styles(groups)
+    groups = having(groups, lambda run: run.results['condition'].isin(conditions).any())
+    if not groups:
+        return False
     columns = [('ratio', 0.0)] + [
-        one for one in judged_under(everyone(groups)) if one[0] != 'ratio']
+        one for one in judged_under(everyone(groups)) if one[0] in conditions]
     figure, axes = panels(list(groups), 1, width=max(5, 2 + len(columns)), height=3.6)
     for one, group in zip(axes, groups.values()):
         broad, drawn = 0.8 / len(group), []
         for index, (method, members) in enumerate(group.items()):
-            rows = {part: evaluations(members, part) for part in ('ratio', 'without', 'only')}
+            rows = {part: evaluations(members, part) for part in ('ratio', *conditions)}
             places = np.arange(len(columns)) + (index - (len(group) - 1) / 2) * broad
             values, spread = (np.array([rows[part][name].get(key, math.nan)
                                         for part, key in columns])
@@ -212,11 +220,14 @@ def draw_single_sensor(groups, outdir):
                          color=style[method][0])
         one.grid(False, axis='x')
         one.set_xticks(range(len(columns)), ['all\nsensors'] + [
-            f'{part}\n{sensor}' for part, sensor in columns[1:]])
+            '\n'.join([part] * (part != 'corrupt') + sensor.replace('=', '\n').split('+'))
+            for part, sensor in columns[1:]])
         return_axis(one, drawn)
-        legend(one, drop=36)
-    save(figure, 'Evaluation without or with only one sensor: mean over seeds; bars: standard '
-         'deviation over all episodes', outdir, 'single_sensor')
+        legend(one, drop=18 + 9 * max(text.get_text().count('\n') + 1
+                                      for text in one.get_xticklabels()))
+    save(figure, f'{caption}: mean over seeds; bars: standard deviation over all episodes', outdir,
+         name)
+    return True
 
 
 def draw_aggregate(groups, outdir):
@@ -323,6 +334,8 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
         draw_returns(groups, outdir, 'train', smooth=smooth, hours=hours)
     draw_missing_ratio(groups, outdir)
     draw_single_sensor(groups, outdir)
+    draw_conditions(groups, outdir, 'corrupted', ('corrupt',),
+                    'Evaluation with sensors that lie, which no flag tells')
     draw_aggregate(groups, outdir)
     write_table(table(groups, hours), outdir)
     print(f'figures and tables are in {outdir}')

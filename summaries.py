@@ -1,7 +1,7 @@
 """Runs summed up: learning curves, evaluations, aggregates over tasks, and the table.
 
 Standard deviations are of the sample (n - 1). A condition is what --test judged under: a ratio,
-a sensor gone or a sensor alone.
+a sensor gone, a sensor alone, or a fault of --corrupt.
 """
 
 import math
@@ -21,7 +21,8 @@ LEAST_RUNS = 3  # fewer runs of a method on a task say nothing about their distr
 # one, 91 to 98 %, and 95 in the mean (a test measures it for 3 to 10 runs of 1 to 10 tasks).
 LEVEL = 0.97
 # How a condition of --test is called in tables.
-CONDITION_NAMES = {'eval': 'drop-out chance {}', 'without': '{} gone', 'only': '{} alone'}
+CONDITION_NAMES = {'eval': 'drop-out chance {}', 'without': '{} gone', 'only': '{} alone',
+                   'corrupt': '{}'}
 
 
 def default_bin(runs, mode, against='step'):
@@ -75,7 +76,7 @@ def final_return(run, hours=math.inf):
 
 def evaluations(runs, condition):
     """Returns under missing sensors, a row for each ratio of the condition 'ratio', or each sensor
-    of 'without' and 'only'.
+    of 'without' and 'only', or each fault of 'corrupt'.
 
     Columns: mean (over runs, of each run's mean over its episodes), deviation (over all
     episodes of all runs), runs, episodes.
@@ -91,9 +92,10 @@ def evaluations(runs, condition):
 
 def judged_under(runs):
     """What the runs were judged under, (condition, ratio or sensor), in the order of figures and
-    tables: ratios, then each sensor gone, then each alone."""
+    tables: ratios, then each sensor gone, then each alone, then each fault."""
     known = list(config.SENSORS)
-    return [(condition, key) for condition in ('ratio', 'without', 'only') for key in sorted(
+    conditions = 'ratio', 'without', 'only', 'corrupt'
+    return [(condition, key) for condition in conditions for key in sorted(
         evaluations(runs, condition).index, key=lambda key: (
             known.index(key) if key in known else len(known), key))]
 
@@ -246,7 +248,7 @@ def write_table(frame, outdir):
     write_csv(frame, outdir, 'table')
     judged = [name.removesuffix('_kept') for name in frame if name.endswith('_kept')]
     training = [name for name in frame if not name.startswith(
-        ('eval_', 'without_', 'only_', 'judged_'))]
+        ('eval_', 'without_', 'only_', 'corrupt_', 'judged_'))]
     lines = markdown(training, (
         [format(value, '.1f') if isinstance(value, float) else value for value in row]
         for row in frame[training].itertuples(index=False)))
