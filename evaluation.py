@@ -1,4 +1,4 @@
-"""How well a trained agent acts when its sensors fail or lie: `python mummi.py --logdir L --test`."""
+"""How well an agent acts when its sensors fail or lie: `python mummi.py --logdir L --test`."""
 
 import io
 

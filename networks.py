@@ -205,6 +205,7 @@ PARTS = {
         lambda config, *rest: VectorEncoder(*rest, config.vector_units, 32 * config.conv_depth),
         lambda config, width, shape, precision: Perceptron(
             width, 3, config.decoder_units, shape[0], precision))}
+PARTS['spectrum'] = PARTS['vector']  # only drawn otherwise
 
 
 def encoders(config, shapes, precision):

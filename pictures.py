@@ -59,12 +59,16 @@ def bars(sensor, values, factor):
     """A bar for each value, on a logarithmic scale up to the largest of all times."""
     heights = np.log1p(np.abs(np.asarray(values, np.float32)))
     heights /= max(heights.max(), 1e-6)
-    height, width = 64 * factor, 8 * factor
+    height = 64 * factor
+    # Many values are narrow bars, so that the panel is about twice as wide as a picture.
+    width = max(2, min(8 * factor, 128 * factor // heights.shape[1]))
+    left, right = (2, 4) if width > 8 else (0, 1)
     frames = np.full((len(heights), height, heights.shape[1] * width + 8, 3), 30, np.uint8)
     for frame, row in zip(frames, heights):
         for index, value in enumerate(row):
             top = height - 4 - int(value * (height - 8))
-            frame[top:height - 4, 4 + index * width + 2:(index + 1) * width] = rgb(GREEN)
+            start = 4 + index * width
+            frame[top:height - 4, start + left:start + width - right] = rgb(GREEN)
     return frames
 
 
