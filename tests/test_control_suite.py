@@ -122,6 +122,48 @@ def test_every_task_of_the_suite_loads_renders_and_shows_its_body(elsewhere):
     assert elsewhere(every_task) >= 40
 
 
+def felt(task):
+    """Our proprioception beside the suite's own observations, under the same actions."""
+    domain, name = task.rsplit('_', 1)
+    theirs = control_suite._suite().load(domain, name, task_kwargs={'random': 3})
+    ours = control_suite.ControlSuite(f'dmc_{task}', 'proprioception', action_repeat=1, seed=3)
+    random, specification = np.random.default_rng(0), theirs.action_spec()
+    pairs = [(ours.reset()[0]['proprioception'], theirs.reset().observation)]
+    for _ in range(20):
+        action = random.uniform(-1, 1, specification.shape)
+        pairs.append((ours.step(action)[0]['proprioception'], theirs.step(action).observation))
+    return pairs, ours.observation_space['proprioception'].shape
+
+
+@pytest.mark.parametrize('task, size', [('walker_walk', 24), ('hopper_hop', 15)])
+def test_proprioception_is_the_suite_s_own_observation(elsewhere, task, size):
+    pairs, shape = elsewhere(felt, task)
+    assert shape == (size,)
+    for ours, theirs in pairs:
+        assert ours.dtype == np.float32 and ours.shape == shape
+        parts = [np.ravel(part) for part in theirs.values()]
+        assert len(parts) > 1
+        np.testing.assert_array_equal(ours, np.concatenate(parts).astype(np.float32))
+
+
+def sensors_of(task, sensors):
+    try:
+        env = control_suite.ControlSuite(task, sensors)
+    except UserError as error:
+        return str(error)
+    return list(env.readers)
+
+
+def test_all_is_image_depth_and_touch_and_the_others_are_there_by_name(elsewhere):
+    assert elsewhere(sensors_of, 'dmc_walker_walk', 'all') == ['image', 'depth', 'touch']
+    assert elsewhere(sensors_of, 'dmc_walker_walk', 'audio,image,proprioception') == [
+        'image', 'proprioception', 'audio']
+    # Nothing touches anything in these.
+    assert elsewhere(sensors_of, 'dmc_reacher_easy', 'image,audio') == (
+        'dmc_reacher_easy has no sensor audio; type --sensors image,depth,proprioception, or '
+        'some of them')
+
+
 def decisions(action_repeat):
     env = control_suite.ControlSuite(
         'dmc_walker_stand', 'touch', action_repeat=action_repeat, time_limit=10, seed=1)

@@ -5,6 +5,7 @@ process of the fixture `elsewhere`, or in workers.
 """
 
 import dataclasses
+import itertools
 import pickle
 
 import gymnasium
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import wrappers
-from config import SENSORS
+from config import SENSORS, UserError
 
 
 def equal(first, second):
@@ -68,6 +69,186 @@ def test_background_advances_wraps_and_changes():
         shown = [int(env.step(None)[0]['image'][0, 0, 0]) for _ in range(7)]
         assert shown == [10 * video + (start + step) % 5 for step in range(1, 8)]
     assert starts == {(video, frame) for video in range(4) for frame in range(5)}
+
+
+def test_variety_plays_videos_both_ways_at_three_paces_and_mirrored():
+    # Frame f of video v has v in red and f in green; its left half has no blue, its right half has.
+    videos = np.zeros((2, 10, 3, 64, 64), np.uint8)
+    videos[:, :, 0] += np.arange(2, dtype=np.uint8)[:, None, None, None]
+    videos[:, :, 1] += np.arange(10, dtype=np.uint8)[:, None, None]
+    videos[:, :, 2, :, 32:] = 9
+    stub = Stub(np.zeros((64, 64, 3), np.uint8))
+    env, drawn = wrappers.NaturalBackground(stub, videos, seed=0, variety=True), {}
+    for _ in range(600):
+        shown = [env.reset()[0]['image']] + [env.step(None)[0]['image'] for _ in range(12)]
+        assert len({int(frame[0, 0, 0]) for frame in shown}) == 1
+        mirrored = {bool(frame[0, 0, 2]) for frame in shown}
+        assert len(mirrored) == 1 and all((frame[:, 0, 2] != frame[:, -1, 2]).all()
+                                          for frame in shown)
+        paces = {int(after[0, 0, 1]) - int(before[0, 0, 1])
+                 for before, after in itertools.pairwise(shown)}
+        assert len({pace % 10 for pace in paces}) == 1
+        drawn.setdefault((paces.pop() % 10, mirrored.pop()), 0)
+    assert set(drawn) == {(pace % 10, side) for pace in (1, 2, 3, -1, -2, -3)
+                          for side in (True, False)}
+
+
+def test_without_variety_the_draws_are_as_they_were():
+    """The stream of a seed is that of the published runs: video, then first frame."""
+    videos = np.zeros((5, 7, 3, 64, 64), np.uint8)
+    videos += (10 * np.arange(5)[:, None] + np.arange(7))[:, :, None, None, None].astype(np.uint8)
+    env = wrappers.NaturalBackground(Stub(np.zeros((64, 64, 3), np.uint8)), videos, seed=3)
+    found = [int(env.reset()[0]['image'][0, 0, 0]) for _ in range(20)]
+    random = np.random.default_rng(np.random.SeedSequence(3, spawn_key=(1,)))
+    assert found == [int(10 * random.integers(5) + random.integers(7)) for _ in range(20)]
+
+
+# --- Faults ---
+
+
+class Counting(gymnasium.Env):
+    """Decision t of an episode shows t in every sensor; `seen` has what it gave."""
+
+    def __init__(self):
+        self.observation_space = gymnasium.spaces.Dict({
+            'image': gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8),
+            'depth': gymnasium.spaces.Box(0, np.inf, (64, 64, 1), np.float16),
+            'touch': gymnasium.spaces.Box(0, np.inf, (40,), np.float32)})
+        self.action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self.time, self.seen = 100, []
+        return self._observe(), {}
+
+    def step(self, action):
+        self.time += 1
+        return self._observe(), 1.0, False, False, {}
+
+    def _observe(self):
+        self.seen.append({name: np.full(space.shape, self.time, space.dtype)
+                          for name, space in self.observation_space.spaces.items()})
+        return {name: value.copy() for name, value in self.seen[-1].items()}
+
+
+def falsified(corrupt, count=40, seed=0, **reset):
+    """(what was shown, what was so) of an episode: sensor -> array [count, ...]."""
+    env = wrappers.Corruption(Counting(), corrupt, seed)
+    shown = [env.reset(**reset)[0]] + [env.step(None)[0] for _ in range(count - 1)]
+    for observation in shown:
+        assert env.observation_space.contains(observation)
+    return [{name: np.stack([observation[name] for observation in part]) for name in shown[0]}
+            for part in (shown, env.unwrapped.seen)]
+
+
+def test_only_the_sensors_that_are_named_are_falsified():
+    for sensor in ('image', 'depth', 'touch'):
+        for kind, amount in ('noise', 0.1), ('spikes', 0.2), ('patch', 0.3), ('freeze', 0.5), (
+                'delay', 2):
+            shown, so = falsified(f'{sensor}={kind}:{amount}')
+            for name in shown:
+                same = np.array_equal(shown[name], so[name])
+                assert same == (name != sensor), (sensor, kind, name)
+    shown, so = falsified('image=noise:0,image=spikes:0,depth=patch:0,depth=freeze:0,touch=delay:0')
+    assert equal(shown, so)
+
+
+@pytest.mark.parametrize('sensor, unit', [('image', 25.5), ('depth', 20), ('touch', 20)])
+def test_noise_is_normal_with_its_deviation_in_what_the_model_reads(sensor, unit):
+    shown, so = falsified(f'{sensor}=noise:0.1')
+    error = shown[sensor].astype(float) - so[sensor]
+    assert error.mean() == pytest.approx(0, abs=2)
+    assert error.std() == pytest.approx(unit, rel=0.03)
+    assert (np.abs(error) > 2 * unit).mean() == pytest.approx(0.0455, abs=0.02)
+    assert not np.array_equal(error[0], error[1])
+
+
+def test_noise_stays_within_what_the_sensor_can_say():
+    shown, _ = falsified('image=noise:2,depth=noise:2')
+    assert shown['image'].min() == 0 and shown['image'].max() == 255
+    assert shown['depth'].min() == 0 and shown['depth'].max() > 500
+
+
+def test_spikes_are_the_least_and_the_largest_of_whole_pixels():
+    shown, so = falsified('image=spikes:0.1,touch=spikes:0.1,depth=spikes:0.1', 150)
+    for name, largest in ('image', 255), ('touch', 200), ('depth', 200):
+        spikes = shown[name] != so[name]
+        if name == 'image':
+            assert (spikes.all(-1) == spikes.any(-1)).all()
+        assert spikes.mean() == pytest.approx(0.1, rel=0.1)
+        values, counts = np.unique(shown[name][spikes], return_counts=True)
+        assert values.tolist() == [0, largest] and counts[0] == pytest.approx(counts[1], rel=0.2)
+
+
+def test_a_patch_hides_its_share_at_one_place_of_an_episode():
+    places = set()
+    for seed in range(30):
+        shown, _ = falsified('image=patch:0.25,touch=patch:0.25', 3, seed=seed)
+        hidden = (shown['image'] == 0).all(-1)
+        assert (hidden == hidden[0]).all() and hidden[0].sum() == 32 * 32
+        rows, columns = np.nonzero(hidden[0])
+        assert np.ptp(rows) == np.ptp(columns) == 31
+        places.add((rows.min(), columns.min()))
+        dead = shown['touch'] == 0
+        assert (dead == dead[0]).all() and dead[0].sum() == 10
+    assert len(places) > 20
+
+
+def test_what_is_frozen_repeats_what_was_said_last_for_up_to_14_decisions():
+    env, lengths = wrappers.Corruption(Counting(), 'touch=freeze:0.1', 1), []
+    for _ in range(40):
+        last = env.reset()[0]['touch'][0]
+        assert last == 100  # there is nothing before the first
+        stuck = 0
+        for t in range(1, 150):
+            now = env.step(None)[0]['touch']
+            assert (now == now[0]).all()
+            if now[0] == 100 + t:
+                lengths += [stuck] * bool(stuck)
+                stuck, last = 0, now[0]
+            else:
+                assert now[0] == last
+                stuck += 1
+    lengths = np.array(lengths)
+    # Two in a row are one that is longer; of each about a tenth are.
+    assert np.mean(lengths <= 14) > 0.85 and set(range(1, 15)) <= set(lengths)
+    assert np.mean(lengths) == pytest.approx(7.5 / 0.9, rel=0.1)
+
+
+def test_delay_shows_the_beginning_and_then_what_was():
+    shown, _ = falsified('depth=delay:3', 10)
+    assert shown['depth'][:, 0, 0, 0].tolist() == [100] * 4 + list(range(101, 107))
+
+
+def test_faults_of_one_sensor_act_in_their_order():
+    shown, _ = falsified('touch=delay:2,touch=patch:0.5', 6)
+    for t, values in enumerate(shown['touch']):
+        assert sorted(set(values)) == [0, max(100, 98 + t)]
+
+
+def test_faults_repeat_by_seed_and_none_moves_another():
+    one = falsified('image=noise:0.1,touch=spikes:0.2', seed=5)[0]
+    assert equal(one, falsified('image=noise:0.1,touch=spikes:0.2', seed=5)[0])
+    assert np.array_equal(one['touch'], falsified('touch=spikes:0.2', seed=5)[0]['touch'])
+    other = falsified('image=noise:0.1,touch=spikes:0.2', seed=6)[0]
+    assert not np.array_equal(one['image'], other['image'])
+    env = wrappers.Corruption(Counting(), 'image=noise:0.1', 9)
+    first = env.reset(seed=5)[0]['image']
+    assert np.array_equal(first, one['image'][0])
+    assert not np.array_equal(first, env.reset()[0]['image'])
+    assert np.array_equal(first, env.reset(seed=5)[0]['image'])
+
+
+def test_reset_changes_the_faults_from_then_on():
+    env = wrappers.Corruption(Counting(), 'image=patch:1')
+    assert not env.reset()[0]['image'].any()
+    assert env.reset(options={'corrupt': ''})[0]['image'].all()
+    assert env.reset()[0]['image'].all()
+    assert not env.reset(options={'corrupt': 'touch=patch:1'})[0]['touch'].any()
+
+
+def test_a_fault_of_a_sensor_that_is_not_there_is_told():
+    with pytest.raises(UserError, match='names audio, .* there are image, touch'):
+        wrappers.Corruption(Stub(), 'audio=noise:0.1')
 
 
 def flags(env, count, **reset):
@@ -160,6 +341,17 @@ def test_seeds_repeat_everything(elsewhere, config):
     other = elsewhere(episodes, config, 'train', 2)
     assert not np.array_equal(first[0]['touch'], other[0]['touch']) or not np.array_equal(
         first[0]['depth'], other[0]['depth'])
+
+
+def test_faults_are_behind_the_drops_and_before_the_background(elsewhere, config):
+    """What is missing is zeros, however false it was, and a patch hides the video too."""
+    config = dataclasses.replace(config, corrupt='image=patch:1,depth=noise:1', miss_ratio=0.5)
+    found = elsewhere(episodes, config, 'train', 1)
+    here = [observation['depth_flag'][0] == 1 for observation in found]
+    assert 0 < sum(here) < len(here)
+    for present, observation in zip(here, found):
+        assert not observation['image'].any()
+        assert observation['depth'].any() == present
 
 
 def test_split_and_natural_choose_the_background(elsewhere, config, tmp_path):
