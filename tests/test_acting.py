@@ -99,6 +99,32 @@ def test_reset_drops_what_was_unfinished_and_begins_with_these_seeds():
                for _, episode in finished)
 
 
+def test_what_is_kept_of_the_info_is_in_the_episodes_and_else_nothing():
+    class Sounding(Environments):
+        def reset(self, seed, options=None):
+            return super().reset(seed, options)[0], {'sound': self._sound()}
+
+        def step(self, action):
+            *rest, _ = super().step(action)
+            return *rest, {'sound': self._sound(), 'other': np.zeros(self.num_envs)}
+
+        def _sound(self):
+            return np.stack([self.seeds, self.decision], 1).astype(np.int16)
+
+    act = lambda observation, is_first: np.zeros((2, stubs.ACTIONS), np.float32)
+    for keep in [], ['sound'], ['sound', 'smell']:
+        driver = acting.Driver(Sounding('valid', 2, 0), 1, keep)
+        driver.reset([4, 8])
+        finished = [done for _ in range(18) for done in driver.step(act)]
+        assert len(finished) > 3
+        for row, episode in finished:
+            assert 'other' not in episode and ('sound' in episode) == bool(keep)
+            if keep:
+                assert episode['sound'].dtype == np.int16
+                assert episode['sound'].tolist() == [
+                    [(4, 8)[row], t] for t in range(len(episode['reward']))]
+
+
 class Counter:
     """An agent whose state counts its decisions; its action tells whether it explores."""
 

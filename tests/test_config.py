@@ -300,6 +300,17 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, 
 @pytest.mark.parametrize('words, parts', [
     (['--miss_ratio', 'image=0.1,image=0.2'], ['--miss_ratio', 'each sensor once']),
     (['--sensors', 'image', '--miss_ratio', 'touch=0.1'], ['names touch', '--sensors image']),
+    (['--corrupt', '0.1'], ['--corrupt', '<sensor>=<fault>:<number>', 'image, depth', "'0.1'"]),
+    (['--corrupt', 'smell=noise:1'], ['image, depth, touch', "'smell=noise:1'"]),
+    (['--corrupt', 'touch=rust:1'], ['noise, spikes, patch, freeze, delay', "'touch=rust:1'"]),
+    (['--corrupt', 'image=noise:0.1,depth'], ['--corrupt', "'depth'"]),
+    (['--corrupt', 'image=noise'], ['--corrupt image=noise:<number>', 'deviation', "''"]),
+    (['--corrupt', 'image=patch:1.5'], ['image=patch', 'a number from 0 to 1', 'share', "'1.5'"]),
+    (['--corrupt', 'image=noise:nan'], ['a number from 0 to 100', "'nan'"]),
+    (['--corrupt', 'image=delay:0.5'], ['a whole number from 0', 'decisions', "'0.5'"]),
+    (['--corrupt', 'image=freeze:-1'], ['from 0 to 1', "'-1'"]),
+    (['--corrupt', 'audio=noise:1'], ['names audio', '--sensors all']),
+    (['--sensors', 'touch', '--corrupt', 'image=noise:1'], ['names image', '--sensors touch']),
     (['--preset', 'debug', '--steps', '100'], ['--prefill 200', '--steps 100']),
     (['--test', '--inspect'], ['--test and --inspect']),
     (['--dry_run', '--test'], ['--dry_run and --test']),
@@ -563,9 +574,20 @@ def test_paper_preset_is_the_published_numbers():
 
 def test_sensor_table_is_the_published_scales_and_weights():
     assert {name: (row.kind, row.scale, row.offset, row.bound_weight)
-            for name, row in SENSORS.items()} == {
+            for name, row in SENSORS.items() if not row.by_name} == {
         'image': ('picture', 1 / 255, -0.5, 1), 'depth': ('picture', 1 / 200, -0.5, 1),
         'touch': ('vector', 1 / 200, 0, 0.001)}
+    # Those beside them leave what 'all' has had since then as it is.
+    assert [name for name, row in SENSORS.items() if not row.by_name] == [
+        'image', 'depth', 'touch']
+
+
+def test_faults_are_read_in_order():
+    assert config.faults('') == []
+    assert config.faults('image=noise:0.1, touch=delay:3,image=noise:1e-3') == [
+        ('image', 'noise', 0.1), ('touch', 'delay', 3), ('image', 'noise', 0.001)]
+    assert parse('--corrupt', 'image=noise:0.1').corrupt == 'image=noise:0.1'
+    assert parse('--sensors=audio', '--corrupt=audio=freeze:0.1').sensors == 'audio'
 
 
 # --- Saved configurations ---

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import stubs
 from helpers import close
+from PIL import Image
 from stubs import ENDS, LIMIT, terminates
 
 import evaluation
@@ -72,6 +73,51 @@ def test_rows_are_of_the_checkpoint_and_of_both_kinds_of_episodes(tested, whole)
     assert set(results.step) == {whole.trainer.step} and set(results.options) == {''}
     assert set(results.length) == {2 * ENDS, 2 * LIMIT}
     assert results.episode.tolist() == [0, 1, 2, 3] * 3
+
+
+def test_faults_are_conditions_of_their_own_with_nothing_missing():
+    tests = evaluation.conditions([0, 0.1], ['image', 'touch'], 'image=noise:0.10,touch=delay:3')
+    none = {'image': 0.0, 'touch': 0.0}
+    assert [test[:3] for test in tests if test[0] == 'corrupt'] == [
+        ('corrupt', 'image=noise:0.1', 0.0), ('corrupt', 'touch=delay:3', 0.0),
+        ('corrupt', 'image=noise:0.1+touch=delay:3', 0.0)]
+    assert [test[3] for test in tests if test[0] == 'corrupt'] == [
+        {'miss_ratio': none, 'corrupt': fault} for fault in (
+            'image=noise:0.1', 'touch=delay:3', 'image=noise:0.1,touch=delay:3')]
+    # All the others are as without faults, also where the run was trained with some.
+    assert [(*test[:3], test[3]['miss_ratio']) for test in tests if test[0] != 'corrupt'] == [
+        (*test[:3], test[3]['miss_ratio']) for test in evaluation.conditions(
+            [0, 0.1], ['image', 'touch'])]
+    assert all(test[3]['corrupt'] == '' for test in tests if test[0] != 'corrupt')
+    assert len(evaluation.conditions([0], ['touch'], 'touch=delay:3')) == 2
+
+
+def test_what_the_representation_holds_is_told_of_every_condition(
+        whole, tmp_path, capsys, monkeypatch):
+    folder = shutil.copytree(whole.folder, tmp_path / 'run')
+    made = stubs.Experiment(folder, '--test', '--test_ratios', '0,1', '--test_episodes', '2',
+                            '--corrupt', 'touch=noise:0.1')
+    said, agreement = [], evaluation.agreement
+    monkeypatch.setattr(evaluation, 'agreement', lambda *arguments: said.append(
+        (arguments, agreement(*arguments))) or said[-1][1])
+    with stubs.eagerly():
+        evaluation.test(made)
+    results = pd.read_csv(folder / 'results.csv', keep_default_na=False)
+    assert results.condition.tolist() == ['ratio'] * 4 + ['corrupt'] * 2
+    assert set(results.options) == {''} and set(results.sensor[4:]) == {'touch=noise:0.1'}
+    # The environments were told what to falsify, and when.
+    assert [options['corrupt'] for _, options in made.made[0].resets] == ['', '', 'touch=noise:0.1']
+    # A single sensor that is there has nearly all the weight, and none where it is missing.
+    assert results.weight_touch[[0, 1, 4, 5]].between(0.9, 1).all()
+    assert (results.weight_touch[2:4] == 0).all()
+    (agent, episode, _), numbers = said[0]
+    embeddings = agent.world.representation.embed(
+        {key: episode[key] for key in ('touch', 'touch_flag')})
+    share = agent.world.representation.trust(embeddings)['touch']
+    assert numbers['weight_touch'] == pytest.approx(float(np.mean(share)), rel=1e-4)
+    assert 0 < numbers['agree_touch'] < 3
+    out = capsys.readouterr().out
+    assert 'touch=noise:0.1' in out and 'as they are' in out and 'weight_touch' in out
 
 
 # --- --inspect -----------------------------------------------------------------------------
@@ -151,3 +197,15 @@ def test_numbers_of_an_inspection_compare_the_heads_with_what_followed(inspected
 
 # Of the seeds above, the one whose episode ends with the task.
 SEED_THAT_ENDS = 0
+
+
+def test_the_spectrum_of_an_episode_is_drawn_with_what_the_latents_hold(tmp_path):
+    random = np.random.default_rng(0)
+    episode = {'audio': random.uniform(0, 50, (41, 32)), 'audio_flag': np.ones((41, 1))}
+    times = 2 * np.arange(40)
+    for name, predicted in ('both', random.uniform(0, 1, (40, 32))), ('heard', None):
+        inspection.draw_spectrum('audio', episode, predicted, times, tmp_path / name, 'a title')
+    sizes = {name: Image.open(tmp_path / f'{name}.png').size for name in ('both', 'heard')}
+    assert sizes['both'][1] > 1.5 * sizes['heard'][1]
+    pixels = np.asarray(Image.open(tmp_path / 'both.png').convert('RGB'))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 200

@@ -120,3 +120,43 @@ def test_missing_sensors_are_framed_in_the_episode_as_seen():
     assert frames[1, 0, 0].tolist() == [213, 94, 0]
     green = (frames == (0, 158, 115)).all(-1).sum(1)  # the height of the bars, by column
     assert green[0].argmax() > green[1].argmax()
+
+
+def test_a_spectrogram_scrolls_with_the_newest_at_the_right_and_low_bands_below():
+    heard = np.zeros((70, 32), np.float32)
+    heard[3, 0], heard[66, 31] = 40, 20
+    frames = pictures.seen({'audio': heard, 'audio_flag': np.ones((70, 1))}, factor=2)
+    assert frames.shape == (70, 128, 128, 3) and frames.dtype == np.uint8
+    light = frames.astype(int).sum(-1)
+    for t in range(70):
+        columns = {63 - (t - at): rows for at, rows in ((3, slice(124, 128)), (66, slice(0, 4)))
+                   if 0 <= t - at < 64}
+        bright = light[t] > 300
+        assert bright.sum() == 8 * len(columns)
+        for column, rows in columns.items():
+            assert bright[rows, 2 * column:2 * column + 2].all()
+    assert light[66, 124, 0] > light[66, 3, 127]  # 40 decibels, and 20
+
+
+def test_open_loop_compares_spectra():
+    truth = np.zeros((2, 5, 32), np.float32)
+    truth[1, 2, 10] = 40
+    found = pictures.open_loop({'audio': truth}, {'audio': np.zeros((2, 5, 32))}, factor=1)
+    video = found['audio'].astype(int).sum(-1)
+    assert video.shape == (5, 192, 128)
+    above, below = video[:, :64], video[:, 128:]
+    assert above[:2].max() < 10 and above[2].max() > 300
+    np.testing.assert_array_equal(above, below)
+    assert video[:, 64:128].max() < 10  # silence was predicted
+
+
+@pytest.mark.parametrize('count', [2, 24, 223])
+def test_each_value_of_a_vector_has_a_bar_that_is_seen(count):
+    values = np.zeros((2, count), np.float32)
+    values[1, ::2] = 1
+    frames = pictures.seen({'proprioception': values, 'proprioception_flag': np.ones((2, 1))})
+    green = (frames == (0, 158, 115)).all(-1)
+    assert not green[0].any()
+    edges = np.diff(green[1].any(0).astype(int), prepend=0, append=0)
+    assert (edges == 1).sum() == (count + 1) // 2
+    assert frames.shape[2] < 500

@@ -411,6 +411,29 @@ def test_rows_that_were_judged_under_other_settings_are_left_out(tmp_path, capsy
         capsys.readouterr().out)
 
 
+def test_faults_are_a_figure_and_rows_of_their_own(tmp_path):
+    for seed in range(2):
+        folder = make(tmp_path / 'in', seed=seed)
+        with open(os.path.join(folder, 'results.csv'), 'a', encoding='utf-8') as file:
+            for fault, value in ('image=noise:0.1', 60), ('image=noise:0.1+touch=delay:3', 30):
+                for episode in range(3):
+                    file.write(f'20000,corrupt,{fault},0,0,{value + episode},1000,9,{episode}\n')
+    make(tmp_path / 'in', method='cvrl')
+    plotting.draw([tmp_path / 'in'], tmp_path / 'out')
+    assert drawn(tmp_path / 'out') == {
+        'returns', 'returns_eval', 'missing_ratio', 'single_sensor', 'corrupted'}
+    assert shows_something(tmp_path / 'out' / 'corrupted.png')
+    with open(tmp_path / 'out' / 'table.csv', encoding='utf-8') as file:
+        mummi, cvrl = csv.DictReader(file)
+    assert float(mummi['corrupt_image=noise:0.1']) == 61
+    assert float(mummi['corrupt_image=noise:0.1_kept']) == pytest.approx(61 / 110)
+    assert cvrl['corrupt_image=noise:0.1'] == ''
+    lines = (tmp_path / 'out' / 'table.md').read_text().splitlines()
+    assert '| image=noise:0.1 | 61 ± 1 (0.55) |  |' in lines
+    assert '| image=noise:0.1+touch=delay:3 | 31 ± 1 (0.28) |  |' in lines
+    assert not any('corrupt' in line for line in lines)
+
+
 def test_interquartile_mean_against_a_loop():
     random = np.random.default_rng(0)
     for count in range(1, 30):
