@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from helpers import METHODS, flipped, names
 from PIL import Image
+from scipy.io import wavfile
 from tensorboard.backend.event_processing import event_file_loader
 
 import config
@@ -123,6 +124,17 @@ def test_logger_writes_the_same_numbers_to_tables_and_tensorboard(tmp_path, fram
     assert (tmp_path / 'episodes.csv').read_text().splitlines()[1] == (
         '100,2,1.5,eval,12.25,1000,0.5')
     assert (tmp_path / 'metrics.csv').read_text().splitlines()[1] == '200,4,2.5,0.125'
+
+
+def test_a_sound_is_a_file_that_others_read(tmp_path):
+    samples = np.arange(-3000, 3000, dtype=np.int16)
+    tools.Logger(tmp_path).sound('eval', 300, samples, 16000)
+    rate, found = wavfile.read(tmp_path / 'videos' / '000000300-eval.wav')
+    assert rate == 16000 and found.dtype == np.int16
+    np.testing.assert_array_equal(found, samples)
+    (tmp_path / 'videos' / '000000300-eval.wav.partial').touch()  # of a kill
+    tools.Logger(tmp_path)
+    assert names(tmp_path / 'videos') == ['000000300-eval.wav']
 
 
 @pytest.mark.parametrize('rate', [5, 20])

@@ -9,6 +9,7 @@ import pytest
 import stubs
 import tensorflow as tf
 import tqdm
+from scipy.io import wavfile
 from stubs import COUNT, ENDS, LIMIT, reward_of, terminates, where
 
 import commandline
@@ -281,3 +282,34 @@ def test_a_checkpoint_holds_how_far_the_run_was(whole):
     assert (int(progress.step), int(progress.evaluated), int(progress.due)) == (step, step, 10)
     assert float(progress.seconds) > 0 and progress.begun
     assert commandline.load(whole.folder / 'config.json')[1] == 'mummi'
+
+
+# --- Sound ------------------------------------------------------------------------------------
+
+
+def test_the_first_evaluated_episode_is_written_as_sound_and_no_other(tmp_path, monkeypatch):
+    """Each decision of the stub here sounds like the number of its episode, and of itself."""
+    reset, step = stubs.Environments.reset, stubs.Environments.step
+
+    def sounding(environments, result):
+        sound = np.stack([environments.episode, environments.decision], 1).astype(np.int16)
+        return *result[:-1], {'sound': sound}
+    monkeypatch.setattr(stubs.Environments, 'reset', lambda self, *arguments, **words: sounding(
+        self, reset(self, *arguments, **words)))
+    monkeypatch.setattr(stubs.Environments, 'step', lambda self, action: sounding(
+        self, step(self, action)))
+    made = stubs.trained(tmp_path / 'run', '--steps', '60', '--eval_episodes', '2')
+    paths = sorted((made.folder / 'videos').glob('*.wav'))
+    assert len(paths) == 2
+    evaluated = [environments for environments in made.made if environments.split == 'valid']
+    assert len(evaluated) == 1
+    seeds = [drawn[0] for drawn, _ in evaluated[0].resets]
+    assert len(seeds) == 4  # two episodes of each
+    for path, seed in zip(paths, seeds[::2]):
+        rate, samples = wavfile.read(path)
+        # As `Environments.reset` counts.
+        episode = seed % 10000 % 10 // 2 * 2 + seed % 10000 % 2
+        length = ENDS if terminates(episode) else LIMIT
+        assert rate == 16000
+        assert samples.reshape(-1, 2).tolist() == [[episode, t] for t in range(length + 1)]
+    assert all('sound' not in arrays for arrays in stored(made.folder))
