@@ -14,7 +14,7 @@ BANDS = 32
 LOWEST = 50.0  # Hz, of the bands; the highest is half the rate
 
 # The partials of a free bar that is struck (Fletcher & Rossing, The Physics of Musical
-# Instruments, section 2.15), each weaker than the one before.
+# Instruments), each weaker than the one before.
 PARTIALS = np.array([1.0, 2.756, 5.404])
 STRENGTHS = np.array([1.0, 0.5, 0.25])
 # Of a body of one kilogram. Bodies of one shape and material ring in inverse proportion to their
