@@ -34,15 +34,15 @@ class Agent(tf.Module):
         self.behaviour = ActorCritic(config, self.world.width, actions, self.precision)
         self.planner = Planner(config, self.world, self.behaviour)
         self.world_learner = WorldLearner(config, self.world, self.precision)
-        # In the order in which they learn.
-        self.learners = {
-            'behaviour': BehaviourLearner(config, self.world, self.behaviour, self.precision)}
+        # In the order in which they learn: the actor asks critics that have just learned.
+        soft = SoftActorCritic(
+            config, self.world.width, self.behaviour, self.precision) if config.use_sac else None
+        self.learners = {'soft': soft} if soft else {}
+        self.learners['behaviour'] = BehaviourLearner(
+            config, self.world, self.behaviour, soft, self.precision)
         if config.probe_frames and not self.world.representation.reconstructs:
             self.learners['pictures'] = PictureLearner(
                 config, shapes, self.world.width, self.precision)
-        if config.use_sac:
-            self.learners['soft'] = SoftActorCritic(
-                config, self.world.width, self.behaviour, self.precision)
         # What draws the pictures: the method itself where it reconstructs.
         self.painter = self.learners.get('pictures', self.world.representation)
         # Acting reads these weights at each decision.

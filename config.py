@@ -247,8 +247,22 @@ class Config:
     search_candidates: int = option(
         0, 'Forward search: act by the best of so many imagined rollouts; 0: no search. '
         'The release of MuMMI has 20, switched off.', low=0)
+    refine_plan: str = option(
+        'first', 'What trajectory optimisation moves: the first action, the actor choosing the '
+        'later ones anew, or all actions of one imagined rollout (guided planning of the CVRL '
+        'paper). In a single step they take the same action; see docs/method.md.',
+        choices=('first', 'all'))
+    refine_steps: int = option(
+        1, 'Gradient steps of the trajectory optimisation.', low=1, high=1000)
     use_sac: bool = option(
-        False, 'Train the actor by soft actor-critic on real transitions too.', model=True)
+        False, 'Train the actor by soft actor-critic on real transitions too: the hybrid of the '
+        'CVRL paper.', model=True)
+    sac_weight: float = option(
+        1.0, "Weight of soft actor-critic's loss beside that of imagination, 1, in the one loss "
+        'of the actor. The paper gives none.', low=0)
+    use_dreamer: bool = option(
+        True, 'Train the actor in imagination; --no-use_dreamer --use_sac: by soft actor-critic '
+        'alone. The value learns either way.')
 
     option = section('Optimisers')
     model_rate: float = option(6e-4, 'Learning rate of the world model.', low=0)

@@ -1,9 +1,10 @@
 """What an update does, a learner for each part that learns. A learner owns its optimisers:
 
     WorldLearner        the world model, on replayed sequences; gives the posterior latents
-    BehaviourLearner    actor and value, in imagination from these latents
+    soft_actor_critic.SoftActorCritic    critics, on real transitions between these latents
+    BehaviourLearner    actor and value, in imagination from these latents; the actor by the
+                        critics too
     PictureLearner      decoders that draw what the latents hold, and change nothing else
-    soft_actor_critic.SoftActorCritic    the actor, on real transitions between these latents
 
 All but the first have `learn(posterior, batch, random) -> metrics`, with posterior a `State`
 [B, L, ...] without gradient, batch tensors [B, L, ...], random a `tf.random.Generator`, and
@@ -55,11 +56,19 @@ class WorldLearner(tf.Module):
 
 
 class BehaviourLearner(tf.Module):
-    """Fits actor and value in imagination, `horizon` decisions from every posterior latent."""
+    """Fits actor and value in imagination, `horizon` decisions from every posterior latent.
 
-    def __init__(self, config, world, behaviour, precision):
+    What the actor learns from is one loss, L_Dreamer + sac_weight L_SAC, whose gradient is one
+    step of one optimiser (CVRL's hybrid, arXiv 2008.02430). Two optimisers that take turns would
+    not do: Adam divides each gradient by its own size, so the weight of a loss would mean nothing.
+
+    soft: `SoftActorCritic`, or None: L_Dreamer alone. Without `use_dreamer` it is L_SAC alone.
+    The value learns in imagination all the same, as planning and reports read it.
+    """
+
+    def __init__(self, config, world, behaviour, soft, precision):
         super().__init__()
-        self.config, self.world, self.behaviour = config, world, behaviour
+        self.config, self.world, self.behaviour, self.soft = config, world, behaviour, soft
         self.actor = adam('actor', behaviour.actor.trainable_variables, config.actor_rate,
                           config, precision)
         self.value = adam('value', behaviour.value_head.trainable_variables, config.value_rate,
@@ -77,6 +86,9 @@ class BehaviourLearner(tf.Module):
         count = start.stochastic.shape[0]
         prior_noise = random.normal([config.horizon, count, config.stoch])
         actor_noise = actions.noise(random, config.horizon, count)
+        # From the last entry no transition leads on.
+        real = posterior.features()[:, :-1]
+        soft_noise = actions.noise(random, *real.shape[:-1]) if self.soft else None
 
         def choose(state, noise):
             # Features without gradient: the actor learns through the dynamics alone.
@@ -86,8 +98,12 @@ class BehaviourLearner(tf.Module):
 
         def losses():
             features, entropy = self.world.imagine(start, choose, [actor_noise], prior_noise)
-            *both, metrics = self.behaviour.losses(self.world, features, entropy)
-            return both, (metrics, entropy)
+            imagined, value, metrics = self.behaviour.losses(self.world, features, entropy)
+            terms = [imagined] if config.use_dreamer else []
+            if self.soft:
+                metrics['soft_actor_loss'] = soft = self.soft.actor_loss(real, soft_noise)
+                terms.append(config.sac_weight * soft)
+            return [tf.add_n(terms), value], (metrics, entropy)
 
         (actor, value), (metrics, entropy) = minimise([self.actor, self.value], losses)
         for copy in self.behaviour.followers:

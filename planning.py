@@ -26,28 +26,52 @@ class Planner:
     def imagined_return(self, latent, action, random):
         """The lambda-return [N] of the first imagined state when `action` [N, A] is taken in
         `latent` [N, ...] and the actor's samples follow."""
-        config, count = self.config, action.shape[0]
-        prior_noise = random.normal([config.horizon, count, config.stoch])
-        actor_noise = self.actions.noise(random, config.horizon, count)
-        first = tf.one_hot(0, config.horizon)
+        return self.rollout(latent, [action], *self.noise(random, action.shape[0]))[0]
 
-        def choose(state, noise, first):
-            # As in learning, no gradient through what the actor sees: the first action is moved
-            # for the later ones as they are.
-            policy = self.behaviour.policy(tf.stop_gradient(state.features()))
-            return tf.where(first > 0, action, policy.sample(noise)), tf.zeros([count])
+    def noise(self, random, count):
+        """What the rollouts of `count` rows are drawn by: (of the prior, of the actor)."""
+        config = self.config
+        return (random.normal([config.horizon, count, config.stoch]),
+                self.actions.noise(random, config.horizon, count))
+
+    def rollout(self, latent, plan, prior_noise, actor_noise, watch=lambda action: None):
+        """(lambda-return [N] of the first imagined state, the H actions [N, A] in order) when the
+        actions of `plan` are taken one after the other and the actor's samples follow. Each
+        action is given to `watch` before it is used."""
+        taken = []
+
+        def choose(state, noise):
+            # As in learning, no gradient through what the actor sees: actions are moved for the
+            # later ones as they are.
+            given = len(taken) < len(plan)
+            action = plan[len(taken)] if given else tf.stop_gradient(
+                self.behaviour.policy(state.features()).sample(noise))
+            watch(action)
+            taken.append(action)
+            return action, tf.zeros(action.shape[:1])
 
         features, _ = self.world.imagine(
-            latent, choose, [actor_noise, first], prior_noise, looping=False)
-        return self.behaviour.returns(self.world, features)[0][0]
+            latent, choose, [actor_noise], prior_noise, looping=False)
+        return self.behaviour.returns(self.world, features)[0][0], taken
 
     def refine(self, latent, action, random):
-        """Trajectory optimisation (CVRL, arXiv 2008.02430): a <- a + refine_rate dV/da."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(action)
-            # The sum's gradient in a row is that row's own: rows do not meet in the model.
-            total = tf.reduce_sum(self.imagined_return(latent, action, random))
-        return action + self.config.refine_rate * tape.gradient(total, action)
+        """Trajectory optimisation: `refine_steps` times, a_k <- a_k + refine_rate dV/da_k.
+
+        `refine_plan` says for which k: all actions of one rollout (guided planning of CVRL, arXiv
+        2008.02430), or the first, after which the actor chooses anew at each step.
+        The first step moves the first action alike, as dV/da_1 is taken at the same rollout.
+        """
+        plan, noise = [action], self.noise(random, action.shape[0])
+        for _ in range(self.config.refine_steps):
+            plan = [self.actions.valid(action) for action in plan]
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                returns, taken = self.rollout(latent, plan, *noise, tape.watch)
+                # The sum's gradient in a row is that row's own: rows do not meet in the model.
+                total = tf.reduce_sum(returns)
+            moved = taken if self.config.refine_plan == 'all' else taken[:1]
+            plan = [action + self.config.refine_rate * slope for action, slope in zip(
+                moved, tape.gradient(total, moved))]
+        return plan[0]
 
     def search(self, latent, policy, action, random):
         """Forward search: the best first action of C imagined rollouts; the given action is one

@@ -1,8 +1,9 @@
-"""Soft actor-critic in latent space, beside imagination: CVRL's hybrid (`--use_sac`).
+"""Soft actor-critic in latent space: the other half of CVRL's hybrid (`--use_sac`).
 
 Two Q functions learn from real transitions (s_t, a_{t+1}, r_{t+1}, d_{t+1}, s_{t+1}) along time:
 a_{t+1} led from entry t to entry t + 1, where its reward and discount are stored. Latents are
-given without gradient (arXiv 1812.05905; CVRL, arXiv 2008.02430, section 3.3).
+given without gradient (arXiv 1812.05905; CVRL, arXiv 2008.02430, section 3.3). The actor is
+trained where all that it learns from is summed: in `learners.BehaviourLearner`.
 """
 
 import tensorflow as tf
@@ -24,8 +25,8 @@ class Critics(tf.Module):
 
 
 class SoftActorCritic(tf.Module):
-    """The critics, their slow copies and the temperature; a learner (see learners.py) of the
-    actor of `behaviour`.
+    """The critics, their slow copies and the temperature: a learner (see learners.py) of what the
+    actor of `behaviour` is worth, and `actor_loss`, by which the actor gets better.
 
     features: width F of the features.
     """
@@ -46,13 +47,11 @@ class SoftActorCritic(tf.Module):
         self.critic = [
             adam(f'critic_{number}', critic.trainable_variables, config.critic_rate, config,
                  precision) for number, critic in enumerate(self.critics.pair)]
-        self.actor = adam('soft_actor', behaviour.actor.trainable_variables, config.actor_rate,
-                          config, precision)
         self.temperature = adam('temperature', [self.log_temperature],
                                 config.temperature_rate, config, precision)
 
     def optimisers(self):
-        return [*self.critic, self.actor, self.temperature]
+        return [*self.critic, self.temperature]
 
     def parts(self):
         return {'critics': self.critics.trainable_variables}
@@ -68,13 +67,13 @@ class SoftActorCritic(tf.Module):
         return tf.stop_gradient(reward + self.discount * discount * value)
 
     def learn(self, posterior, batch, random):
-        """One update each of critics, actor and temperature; batch: action, reward, discount
+        """One update each of critics and temperature; batch: action, reward, discount
         [B, L, ...]."""
         features = posterior.features()
         before, after = features[:, :-1], features[:, 1:]
         action, reward, discount = (
             batch[key][:, 1:] for key in ('action', 'reward', 'discount'))
-        noise = random.normal([2, *action.shape])
+        noise = self.behaviour.actions.noise(random, 2, *reward.shape)
         target = self.target(after, reward, discount, noise[0])
 
         def critic_losses():
@@ -84,22 +83,23 @@ class SoftActorCritic(tf.Module):
             return losses, {
                 'critic_loss': tf.add_n(losses), 'critic_value': tf.reduce_mean(values)}
 
-        def actor_losses():
-            tried, logs = self.behaviour.policy(before).sample_and_log(noise[1])
-            value = tf.reduce_min(self.critics(before, tried), 0)
-            loss = tf.reduce_mean(tf.exp(self.log_temperature) * logs - value)
-            return [loss], (loss, tf.reduce_mean(logs))
+        _, logs = self.behaviour.policy(before).sample_and_log(noise[1])
 
         def temperature_losses():
             # Entropy below -A raises the temperature, entropy above lowers it.
-            excess = tf.stop_gradient(logs - self.behaviour.actions.size)
+            excess = tf.reduce_mean(logs) - self.behaviour.actions.size
             return [-tf.exp(self.log_temperature) * excess], None
 
         critic_norms, metrics = minimise(self.critic, critic_losses)
-        (actor_norm,), (actor_loss, logs) = minimise([self.actor], actor_losses)
         minimise([self.temperature], temperature_losses)
         self.slow_critics.follow()
         return metrics | {
-            'critic_gradient': tf.linalg.global_norm(critic_norms), 'soft_actor_loss': actor_loss,
-            'soft_actor_gradient': actor_norm, 'temperature': tf.exp(self.log_temperature),
-            'soft_entropy': -logs}
+            'critic_gradient': tf.linalg.global_norm(critic_norms),
+            'temperature': tf.exp(self.log_temperature), 'soft_entropy': -tf.reduce_mean(logs)}
+
+    def actor_loss(self, features, noise):
+        """L_SAC, scalar: mean( alpha log pi(a | s) - min Q(s, a) ) over features [..., F], each
+        action a drawn by noise [..., A]."""
+        action, logs = self.behaviour.policy(features).sample_and_log(noise)
+        value = tf.reduce_min(self.critics(features, action), 0)
+        return tf.reduce_mean(tf.exp(self.log_temperature) * logs - value)

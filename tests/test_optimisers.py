@@ -98,8 +98,7 @@ def test_optimisers_take_their_rates_and_clipping_from_the_configuration():
              '--temperature_rate', '7', '--clip', '5', '--weight_decay', '6', '--use_sac']
     found = helpers.build('mummi', *words).optimisers
     assert {name: optimiser.rate for name, optimiser in found.items()} == dict(
-        model=1, actor=2, value=3, decoders=1, critic_0=4, critic_1=4, soft_actor=2,
-        temperature=7)
+        model=1, actor=2, value=3, decoders=1, critic_0=4, critic_1=4, temperature=7)
     assert {(o.clip, o.weight_decay) for o in found.values()} == {(5, 6)}
 
 

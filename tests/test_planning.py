@@ -9,14 +9,19 @@ from helpers import ACTIONS, close, latents, quiet
 
 def plain_imagined_return(agent, latent, action, noise):
     """The first lambda-return [N] with `action` first and samples after, all noise `noise`."""
-    world, state, features = agent.world, latent, []
+    return plain_rollout(agent, latent, [action], noise)[0]
+
+
+def plain_rollout(agent, latent, plan, noise):
+    """(the first lambda-return [N], the actions) of the actions `plan` and samples after them."""
+    world, state, features, taken = agent.world, latent, [], []
     dynamics = world.dynamics.read()
     for index in range(agent.config.horizon):
-        if index:
-            policy = agent.behaviour.policy(tf.stop_gradient(state.features()))
-            action = tf.tanh(policy.mean + policy.deviation * noise)
+        policy = agent.behaviour.policy(tf.stop_gradient(state.features()))
+        taken.append(plan[index] if index < len(plan) else tf.tanh(
+            policy.mean + policy.deviation * noise))
         state = dynamics.prior(
-            dynamics.transition(state, action), tf.fill(state.mean.shape, noise))
+            dynamics.transition(state, taken[-1]), tf.fill(state.mean.shape, noise))
         features.append(state.features())
     reward, value, discount = (
         tf.stack([head(f) for f in features])
@@ -24,7 +29,7 @@ def plain_imagined_return(agent, latent, action, noise):
     last = value[-1]
     for k in reversed(range(agent.config.horizon - 1)):
         last = reward[k] + discount[k] * (0.05 * value[k + 1] + 0.95 * last)
-    return last
+    return last, taken
 
 
 @pytest.mark.parametrize('exploring', [False, True])
@@ -47,6 +52,69 @@ def test_refinement_moves_each_action_along_the_gradient_of_its_own_return(explo
         close(refined[row] - start[row], 0.01 * gradient[0], 1e-3)
         after = plain_imagined_return(agent, own, action + 0.01 * gradient, 0.5)
         assert float(after[0]) > float(value[0])
+
+
+def refined(latent, *words):
+    agent = quiet('--refine_actions', '--refine_rate', '0.2', '--explore_noise', '0', *words)
+    agent.random = helpers.constant_noise()
+    return agent, agent.act(latent(agent), True, agent.random)
+
+
+def test_plan_is_moved_whole_along_its_gradient_and_its_first_action_taken(eager):
+    """Two steps by plain numbers; the later actions, which the second step finds moved, are why it
+    ends elsewhere than where only the first action moves."""
+    words = '--refine_steps', '2'
+    agent, found = refined(lambda agent: latents(agent, 2), '--refine_plan', 'all', *words)
+    latent = latents(agent, 2)
+    for row in range(2):
+        own = latent.map(lambda part, row=row: part[row:row + 1])
+        _, plan = plain_rollout(agent, own, [], 0.5)
+        for _ in range(2):
+            with tf.GradientTape() as tape:
+                tape.watch(plan)
+                value, _ = plain_rollout(agent, own, plan, 0.5)
+            slopes = tape.gradient(value, plan)
+            assert all(np.abs(slope).max() > 1e-4 for slope in slopes)
+            plan = [tf.clip_by_value(
+                action + 0.2 * slope, -1, 1) for action, slope in zip(plan, slopes)]
+        close(found[row], plan[0][0], 1e-4)
+    _, first = refined(lambda agent: latents(agent, 2), *words)
+    assert np.abs(found - first).max() > 1e-5
+
+
+def test_a_single_step_takes_the_same_action_whether_one_or_all_are_moved(eager):
+    actions = [refined(lambda agent: latents(agent, 3), '--refine_plan', plan)[1]
+               for plan in ('first', 'all')]
+    close(*actions, 1e-6)
+
+
+def test_first_action_alone_is_moved_before_the_actors_own_in_each_step(eager):
+    agent, found = refined(lambda agent: latents(agent, 1), '--refine_steps', '3')
+    latent = latents(agent, 1)
+    policy = agent.behaviour.policy(latent.features())
+    action = tf.tanh(policy.mean + 0.5 * policy.deviation)
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            tape.watch(action)
+            value = plain_imagined_return(agent, latent, action, 0.5)
+        action = tf.clip_by_value(action + 0.2 * tape.gradient(value, action), -1, 1)
+    close(found, action, 1e-4)
+
+
+@pytest.mark.parametrize('plan', ['first', 'all'])
+def test_environments_whose_rewards_differ_get_different_actions(plan, eager):
+    """From one latent, by a reward that for the second environment has the other sign."""
+    agent = quiet('--refine_actions', '--refine_plan', plan, '--refine_rate', '0.1')
+    agent.random = helpers.constant_noise()
+    same, actions = latents(agent, 1).map(lambda part: tf.repeat(part, 2, 0)), []
+    agent.world.reward = lambda features: features[..., 0] * rewards
+    for signs in [1.0, 1.0], [1.0, -1.0]:
+        rewards = tf.constant(signs)
+        actions.append(agent.planner.refine(
+            same, tf.zeros([2, ACTIONS]), agent.random).numpy())
+    close(actions[0][0], actions[0][1], 1e-6)
+    close(actions[1][0], actions[0][0], 1e-6)
+    assert np.abs(actions[1][1] - actions[1][0]).max() > 1e-3
 
 
 def test_refined_action_of_an_environment_ignores_the_other_environments(eager):
