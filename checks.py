@@ -7,6 +7,7 @@ import os
 
 import config as configuration
 import files
+import variants
 from config import SENSORS, Config, UserError, resolve
 
 # Bytes that an environment needs at the least, with its process.
@@ -55,6 +56,7 @@ def check(config):
         if others and config.sensors != 'all' and not judging:
             raise UserError(
                 f'--{option} names {others[0]}, which is not among --sensors {config.sensors}')
+    method(config)
     folder(config)
     for name in ('natural_train', 'natural_valid'):
         path = resolve(getattr(config, name))
@@ -79,6 +81,26 @@ def check(config):
             f'--prefill {config.prefill} is more than --steps {config.steps}, which include it; '
             'type a smaller --prefill, or more --steps')
     memory(config)
+
+
+def method(config):
+    """Raise `UserError` for choices of the method that are wrong or do not go together."""
+    if not (config.use_dreamer or config.use_sac):
+        raise UserError('--no-use_dreamer leaves nothing that trains the actor; type --use_sac too')
+    if config.reward_only and config.obs_model == 'generative':
+        raise UserError('--reward_only has no --obs_model; type one of them')
+    names = list(SENSORS) if config.sensors == 'all' else config.sensors.split(',')
+    losses = variants.sensor_losses(config, SENSORS)
+    variants.bound_weights(config, SENSORS)
+    for option in ('sensor_loss', 'bound_weight'):
+        for name in (part.split('=')[0].strip() for part in getattr(config, option).split(',')):
+            if name in SENSORS and name not in names and not (config.test or config.inspect):
+                raise UserError(
+                    f'--{option} names {name}, which is not among --sensors {config.sensors}')
+            if option == 'bound_weight' and losses.get(name) == 'reconstruct':
+                raise UserError(
+                    f'--bound_weight names {name}, which --sensor_loss reconstructs: it has no '
+                    'bound')
 
 
 def folder(config):

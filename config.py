@@ -211,6 +211,27 @@ class Config:
     density_ratio: str = option(
         'mse', 'Log density ratio of a latent and a sensor: negative squared distance, or '
         'inner product.', choices=('mse', 'bilinear'), model=True, own=True)
+    fusion: str = option(
+        'deviation', 'Weight of an expert in the fused code: 1 / deviation (the release of MuMMI) '
+        'or precision, 1 / deviation^2 (product of experts).',
+        choices=('deviation', 'precision'), model=True, own=True)
+    prior_expert: bool = option(
+        False, 'One more expert in the fusion, with mean 0 and deviation 1 whatever is seen, as '
+        'in a product of experts.', model=True, own=True)
+    sensor_loss: str = option(
+        'contrast', 'What each sensor is learned by, its bound (contrast) or reconstruct: for all, '
+        'or as image=contrast,touch=reconstruct (sensors not named: contrast).',
+        model=True, own=True)
+    bound_weight: str = option(
+        '', "Weight of each sensor's bound, as touch=0.1, or one number for all; sensors not "
+        'named keep theirs of config.SENSORS: image and depth 1, touch 0.001.', own=True)
+    obs_model: str = option(
+        'contrastive', 'What the features are learned by besides the reward: the contrast of '
+        'CVRL, or reconstruction (generative, an ablation of its paper).',
+        choices=('contrastive', 'generative'), model=True, own=True)
+    reward_only: bool = option(
+        False, 'Learn the features by the reward alone, with no loss of the observations '
+        '(an ablation of the CVRL paper).', model=True, own=True)
     units: int = option(
         400, 'Width of the hidden layers of actor, value, reward and discount.', low=1,
         model=True)

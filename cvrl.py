@@ -3,14 +3,17 @@ from those of the other steps of the batch.
 
     python cvrl.py --logdir ./logdir/dmc_walker_walk/cvrl --task dmc_walker_walk
 
-`--help` lists the options; `--use_sac` adds the paper's hybrid with soft actor-critic. The same
-command again resumes. Beside this file: dreamer.py, mummi.py.
+`--help` lists the options; `--use_sac` adds the paper's hybrid with soft actor-critic, and
+`--obs_model generative`, `--reward_only`, `--no-refine_actions` are the ablations of the paper. The
+same command again resumes. Beside this file: dreamer.py, mummi.py.
 """
 
 import commandline
 from config import Method
 
-METHOD = Method('cvrl', own=('probe_frames',), refine_actions=True)
+METHOD = Method(
+    'cvrl', own=('obs_model', 'probe_frames', 'reward_only'), refine_actions=True,
+    refine_plan='all')
 
 if __name__ == '__main__':  # A mistake is answered before TensorFlow loads.
     CONFIG = commandline.from_command_line(METHOD)
@@ -18,6 +21,7 @@ if __name__ == '__main__':  # A mistake is answered before TensorFlow loads.
 import tensorflow as tf
 
 import training
+from dreamer import Reconstruction
 from experiment import Experiment
 from models import Representation
 from networks import Perceptron, retrieval
@@ -57,5 +61,21 @@ class JointContrast(Representation):
         return {'find_latent_observation': retrieval(-scores, tf.ones(scores.shape[0]))}
 
 
+class RewardOnly(Representation):
+    """R = 0: the features are learned by the reward alone."""
+
+    def embed(self, observation, hidden=None):
+        return {'joint': self.joined(self.encoded(observation), hidden)}
+
+    def loss(self, features, embeddings, observation):
+        return {}
+
+
+def representation(config, *rest):
+    """The part that `config` asks for: CVRL's, or what its paper's ablations put in its place."""
+    observed = {'contrastive': JointContrast, 'generative': Reconstruction}[config.obs_model]
+    return (RewardOnly if config.reward_only else observed)(config, *rest)
+
+
 if __name__ == '__main__':
-    training.main(Experiment(METHOD, JointContrast, CONFIG))
+    training.main(Experiment(METHOD, representation, CONFIG))

@@ -13,12 +13,14 @@ import devices
 import files
 import processes
 import tools
+import variants
 from agent import Agent
 from config import UserError
 
 
 class Experiment:
-    """method: a `config.Method`. representation: its `models.Representation`. config: `Config`.
+    """method: a `config.Method`. representation: its `models.Representation`, or a function that
+    makes one. config: `Config`.
 
     Building one sets up the device and costs nothing: the environment is looked at when it is
     first asked for.
@@ -28,7 +30,7 @@ class Experiment:
         devices.set_up()  # before a summary writer, or anything else that computes
         self.method, self.representation, self.config = method, representation, config
         self.folder = pathlib.Path(config.logdir)
-        self.title = f'{method.name} on {config.task}'
+        self.title = f'{variants.name(method.name, config)} on {config.task}'
 
     @functools.cached_property
     def description(self):

@@ -8,16 +8,18 @@ latent space and one can stand in for another.
 """
 
 import commandline
-from config import SENSORS, Method
+from config import Method
 
-METHOD = Method(
-    'mummi', own=('density_ratio', 'expert_width', 'probe_frames'), refine_actions=True)
+METHOD = Method('mummi', refine_actions=True, own=(
+    'bound_weight', 'density_ratio', 'expert_width', 'fusion', 'prior_expert', 'probe_frames',
+    'sensor_loss'))
 
 if __name__ == '__main__':  # A mistake is answered before TensorFlow loads.
     CONFIG = commandline.from_command_line(METHOD)
 
 import tensorflow as tf
 
+import networks
 import training
 from experiment import Experiment
 from models import Representation
@@ -32,10 +34,14 @@ from networks import (
     squared_distances,
     visible,
 )
+from variants import bound_weights, sensor_losses
 
 # Added to the sum of the fusion's weights: where every sensor is missing, the fused code is
 # then 0 and not 0 / 0. A present sensor's weight is up to 10, so its code hardly shrinks.
 FUSION_FLOOR = 0.01
+
+# In its place the weight of an expert that always says 0 with deviation 1 (`--prior_expert`).
+PRIOR_WEIGHT = 1.0
 
 # Steps of a batch on which the agreement of the sensors is measured for the log.
 AGREEMENT_STEPS = 256
@@ -51,29 +57,47 @@ class ExpertContrast(Representation):
             sensor: Perceptron(
                 32 * config.conv_depth, 1, self.width, 2 * self.width, precision, tf.nn.relu)
             for sensor in shapes}
-        self.transform = Dense(features, self.width, tf.nn.relu, precision)
+        self.spread = {'deviation': tf.identity, 'precision': tf.square}[config.fusion]
+        self.floor = PRIOR_WEIGHT if config.prior_expert else FUSION_FLOOR
+        # The paper's are all contrasted; the others have decoders (`--sensor_loss`).
+        losses, self.bound_weights = sensor_losses(config, shapes), bound_weights(config, shapes)
+        self.contrasted = tuple(s for s in shapes if losses[s] == 'contrast')
+        self.reconstructs = not self.contrasted
+        if self.contrasted:
+            self.transform = Dense(features, self.width, tf.nn.relu, precision)
+        self.decoders = networks.decoders(
+            config, {s: shape for s, shape in shapes.items() if s not in self.contrasted},
+            features, precision)
 
     def embed(self, observation, hidden=None):
-        """The fused code e = sum_m w^m mu^m / (sum_m w^m + 0.01), w^m = f^m / sigma^m, beside
-        the experts' means mu^m and their weights w^m [..., width]."""
+        """The fused code e = sum_m w^m mu^m / (sum_m w^m + 0.01), w^m = f^m / sigma^m (with
+        `--fusion precision`, over its square), beside the experts' means mu^m and their weights
+        w^m [..., width]."""
         experts = {
             sensor: normal(self.experts[sensor](encoder(observation[sensor])))
             for sensor, encoder in self.encoders.items()}
         weights = {
-            sensor: visible(sensor, observation, hidden)[..., None] / deviation
+            sensor: visible(sensor, observation, hidden)[..., None] / self.spread(deviation)
             for sensor, (_, deviation) in experts.items()}
-        total = tf.add_n(list(weights.values())) + FUSION_FLOOR
+        total = tf.add_n(list(weights.values())) + self.floor
         joint = tf.add_n([weights[s] * mean for s, (mean, _) in experts.items()]) / total
         return {
             'joint': joint, 'weights': weights,
             'means': {sensor: mean for sensor, (mean, _) in experts.items()}}
 
     def loss(self, features, embeddings, observation):
-        code = tf.cast(self.transform(features), tf.float32)
-        return {
-            f'{sensor}_loss': -SENSORS[sensor].bound_weight * self.bound(
-                code, mean, present(sensor, observation))
-            for sensor, mean in embeddings['means'].items()}
+        """Of each sensor minus its weighted bound, or, where it is learned by `reconstruct`, minus
+        its log-likelihood."""
+        losses = networks.reconstruction_losses(self.reconstruct(features), observation)
+        if self.contrasted:
+            code = tf.cast(self.transform(features), tf.float32)
+        for sensor in self.contrasted:
+            losses[sensor] = -self.bound_weights[sensor] * self.bound(
+                code, embeddings['means'][sensor], present(sensor, observation))
+        return {f'{sensor}_loss': loss for sensor, loss in losses.items()}
+
+    def reconstruct(self, features):
+        return {sensor: decoder(features) for sensor, decoder in self.decoders.items()}
 
     def bound(self, code, mean, flags):
         """f_i ( log F_ii - logsumexp_{j: f_j = 1} log F_ij ) of every step i, [B, L].
@@ -98,16 +122,16 @@ class ExpertContrast(Representation):
     def trust(self, embeddings):
         """The share of each sensor's weight, averaged over the values of the code."""
         weights = embeddings['weights']
-        total = tf.add_n(list(weights.values())) + FUSION_FLOOR
+        total = tf.add_n(list(weights.values())) + self.floor
         return {
             sensor: tf.reduce_mean(weight / total, -1) for sensor, weight in weights.items()}
 
     def metrics(self, features, embeddings, observation):
-        """weight_<sensor>: its share in the fused code. chance_<sensor>: what its loss is for codes
-        that tell nothing apart. Of a few steps, spread evenly over the batch, for the sensors m, n
-        present: agree_<m>, the squared distance of g(s_i) to mu^m_i over that to another step's
-        mu^m_j (0: the same point, 1: no relation); find_<m>_<n>, how often mu^n_i is the closest
-        to mu^m_i of all steps' mu^n."""
+        """weight_<sensor>: its share in the fused code. chance_<sensor>: what the loss of its bound
+        is for codes that tell nothing apart. Of a few steps, spread evenly over the batch, for the
+        sensors m, n present: agree_<m>, where m has a bound, the squared distance of g(s_i) to
+        mu^m_i over that to another step's mu^m_j (0: the same point, 1: no relation);
+        find_<m>_<n>, how often mu^n_i is the closest to mu^m_i of all steps' mu^n."""
         count = features.shape[0] * features.shape[1]
         compared = min(count, AGREEMENT_STEPS)
         rows = tf.range(compared) * count // compared
@@ -115,15 +139,16 @@ class ExpertContrast(Representation):
             s: tf.cast(entries(mean, rows), tf.float32)
             for s, mean in embeddings['means'].items()}
         flags = {s: entries(present(s, observation), rows) for s in codes}
-        code = tf.cast(self.transform(entries(features, rows)), tf.float32)
         metrics = {
             f'weight_{s}': tf.reduce_mean(share) for s, share in self.trust(embeddings).items()}
-        for s in codes:
+        if self.contrasted:
+            code = tf.cast(self.transform(entries(features, rows)), tf.float32)
+        for s in self.contrasted:
             flag = present(s, observation)
-            metrics[f'chance_{s}'] = SENSORS[s].bound_weight * tf.reduce_mean(flag) * tf.math.log(
+            metrics[f'chance_{s}'] = self.bound_weights[s] * tf.reduce_mean(flag) * tf.math.log(
                 tf.maximum(tf.reduce_sum(flag), 1.0))
+            metrics[f'agree_{s}'] = relative_distance(code, codes[s], flags[s])
         for s, mean in codes.items():
-            metrics[f'agree_{s}'] = relative_distance(code, mean, flags[s])
             for other in codes:
                 if other != s:
                     metrics[f'find_{s}_{other}'] = retrieval(

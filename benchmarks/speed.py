@@ -96,11 +96,12 @@ def kept(method, folder):
 
 
 def representation(method):
-    """The part of the world model that the script of a method defines."""
+    """The part of the world model that the script of a method defines, or its choice of one."""
     import models
     script = importlib.import_module(method)
-    return next(value for value in vars(script).values() if isinstance(value, type)
-                and issubclass(value, models.Representation) and value.__module__ == method)
+    return getattr(script, 'representation', None) or next(
+        value for value in vars(script).values() if isinstance(value, type)
+        and issubclass(value, models.Representation) and value.__module__ == method)
 
 
 def experiment(config, chosen):

@@ -19,7 +19,7 @@ SHAPES = {'image': (64, 64, 3), 'depth': (64, 64, 1), 'touch': (2,)}
 ACTIONS = 3
 METHODS = {
     'mummi': (mummi.ExpertContrast, mummi.METHOD),
-    'cvrl': (cvrl.JointContrast, cvrl.METHOD),
+    'cvrl': (cvrl.representation, cvrl.METHOD),
     'dreamer': (dreamer.Reconstruction, dreamer.METHOD)}
 
 

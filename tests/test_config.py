@@ -20,6 +20,7 @@ import config
 import cvrl
 import dreamer
 import mummi
+import variants
 from config import LARGEST, PRESETS, SENSORS, Config, UserError
 
 ROOT = pathlib.Path(config.__file__).parent
@@ -106,8 +107,11 @@ def test_sections_hold_every_field_once_in_order():
 
 def test_methods_own_and_change_what_is_published():
     assert {name: (method.own, dict(method.defaults)) for name, method in METHODS.items()} == {
-        'mummi': (('density_ratio', 'expert_width', 'probe_frames'), {'refine_actions': True}),
-        'cvrl': (('probe_frames',), {'refine_actions': True}), 'dreamer': ((), {})}
+        'mummi': (('bound_weight', 'density_ratio', 'expert_width', 'fusion', 'prior_expert',
+                   'probe_frames', 'sensor_loss'), {'refine_actions': True}),
+        'cvrl': (('obs_model', 'probe_frames', 'reward_only'),
+                 {'refine_actions': True, 'refine_plan': 'all'}),
+        'dreamer': ((), {})}
 
 
 def test_method_cannot_be_changed_and_knows_the_options():
@@ -209,8 +213,14 @@ def configs(draw):
     if not draw(st.booleans()):
         names |= dict(sensors=st.just('all'), miss_ratio=st.dictionaries(
             st.sampled_from(list(SENSORS)), ratio, min_size=1))
+    if not draw(st.booleans()):
+        names |= dict(use_dreamer=st.just(True))
+    else:
+        names |= dict(use_dreamer=st.just(False), use_sac=st.just(True))
     for name, field in FIELDS.items():
         known = field.metadata
+        if known['own'] and name not in mummi.METHOD.own:
+            continue  # which a command line of MuMMI has not
         if name in names:
             strategy = names[name]
         elif field.type is bool:
@@ -236,7 +246,8 @@ def test_any_valid_configuration_can_be_typed(wanted):
             return ','.join(f'{name}={ratio!r}' for name, ratio in value.items())
         return str(value)
     words = [f'--{name}={word(value)}' for name, value in vars(wanted).items()
-             if not name.startswith('test_')]
+             if not name.startswith('test_')
+             and (name in mummi.METHOD.own or not FIELDS[name].metadata['own'])]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checks, 'available', lambda: math.inf)
         assert typed(commandline.parse(mummi.METHOD, words)) == typed(wanted)
@@ -563,7 +574,9 @@ def test_paper_preset_is_the_published_numbers():
         pcont=False, horizon=15, discount=0.99, disclam=0.95, explore_noise=0.3,
         refine_rate=0.003, search_candidates=0, use_sac=False, model_rate=6e-4,
         actor_rate=8e-5, value_rate=8e-5, critic_rate=8e-5, temperature_rate=3e-4, clip=30,
-        weight_decay=0, slow_value=0, entropy_bonus=0, kl_balance=0, withhold=0,
+        weight_decay=0, slow_value=0, use_dreamer=True, refine_plan='first', refine_steps=1,
+        fusion='deviation', prior_expert=False, sensor_loss='contrast', bound_weight='',
+        entropy_bonus=0, kl_balance=0, withhold=0,
         action_repeat=2, time_limit=1000, miss_ratio=0.05, natural=True, sensors='all',
         prefill=5000, pretrain=100, train_every=1000, train_updates=100, eval_every=10000,
         eval_episodes=1, steps=2000000)
@@ -628,7 +641,8 @@ def test_fields_that_shape_the_model_are_marked():
     assert {
         'task', 'sensors', 'action_repeat', 'deter', 'stoch', 'hidden', 'conv_depth',
         'vector_units', 'decoder_units', 'expert_width', 'density_ratio', 'units', 'pcont',
-        'use_sac'} <= set(MODEL_FIELDS)
+        'use_sac', 'fusion', 'prior_expert', 'sensor_loss', 'obs_model', 'reward_only'} <= set(
+            MODEL_FIELDS)
 
 
 @pytest.mark.parametrize('name', MODEL_FIELDS)
@@ -710,3 +724,61 @@ def test_saving_replaces_the_file_whole_or_not_at_all(saved, monkeypatch):
     commandline.save(dataclasses.replace(before, seed=3), 'mummi', path)
     assert commandline.load(path)[0].seed == 3
     assert os.listdir(before.logdir) == ['config.json']
+
+
+# --- What makes another method of a method ---
+
+
+def test_each_sensor_has_its_loss_and_its_weight():
+    def found(function, **changes):
+        return function(Config(**changes), SENSORS)
+    assert found(variants.sensor_losses) == dict.fromkeys(SENSORS, 'contrast')
+    assert found(variants.sensor_losses, sensor_loss='reconstruct') == dict.fromkeys(
+        SENSORS, 'reconstruct')
+    assert found(variants.sensor_losses, sensor_loss='touch=reconstruct, image=contrast') == {
+        'image': 'contrast', 'depth': 'contrast', 'touch': 'reconstruct'}
+    assert found(variants.bound_weights) == {'image': 1, 'depth': 1, 'touch': 0.001}
+    assert found(variants.bound_weights, bound_weight='0.5') == dict.fromkeys(SENSORS, 0.5)
+    assert found(variants.bound_weights, bound_weight='touch=0.1') == {
+        'image': 1, 'depth': 1, 'touch': 0.1}
+
+
+@pytest.mark.parametrize('words, part', [
+    (['--sensor_loss', 'guess'], '--sensor_loss takes contrast or reconstruct, or <sensor>='),
+    (['--sensor_loss', 'image=guess'], "not 'image=guess'"),
+    (['--sensor_loss', 'touch=contrast,touch=reconstruct'], 'each once'),
+    (['--bound_weight', 'smell=1'], 'with the sensors image, depth, touch'),
+    (['--bound_weight', 'touch=-1'], '--bound_weight takes a number from 0 to'),
+    (['--bound_weight', 'touch=nan'], '--bound_weight takes a number from 0 to'),
+    (['--sensors', 'image', '--bound_weight', 'touch=1'], 'touch, which is not among --sensors'),
+    (['--bound_weight', 'touch=1', '--sensor_loss', 'reconstruct'], 'it has no bound'),
+    (['--no-use_dreamer'], 'type --use_sac too')])
+def test_choices_of_a_method_that_are_wrong_are_refused(words, part):
+    with pytest.raises(UserError) as error:
+        parse(*words)
+    assert part in str(error.value) and '\n' not in str(error.value)
+
+
+def test_reward_only_has_no_observation_model():
+    with pytest.raises(UserError, match='type one of them'):
+        commandline.parse(cvrl.METHOD, [
+            '--logdir=unused', '--no-natural', '--reward_only', '--obs_model', 'generative'])
+
+
+@pytest.mark.parametrize('method, words, name', [
+    ('cvrl', [], 'cvrl'),
+    ('cvrl', ['--use_sac'], 'cvrl, with SAC'),
+    ('cvrl', ['--use_sac', '--no-use_dreamer'], 'cvrl, SAC alone'),
+    ('cvrl', ['--obs_model', 'generative'], 'cvrl, generative'),
+    ('cvrl', ['--reward_only', '--use_sac'], 'cvrl, reward only, with SAC'),
+    ('cvrl', ['--no-refine_actions'], 'cvrl, no planning'),
+    ('dreamer', [], 'dreamer'),
+    ('mummi', ['--bound_weight', 'touch=0.1'], 'mummi'),
+    ('mummi', ['--density_ratio', 'bilinear'], 'mummi, bilinear'),
+    ('mummi', ['--sensor_loss', 'image=reconstruct,touch=reconstruct'],
+     'mummi, image and touch reconstructed'),
+    ('mummi', ['--fusion', 'precision', '--prior_expert', '--sensor_loss', 'reconstruct'],
+     'mummi, product of experts, prior expert, all reconstructed')])
+def test_an_ablation_is_called_what_it_is(method, words, name):
+    settings_ = commandline.parse(METHODS[method], ['--logdir=unused', '--no-natural', *words])
+    assert variants.name(method, settings_) == name

@@ -219,6 +219,48 @@ def test_trust_is_the_share_of_each_sensors_weight_in_the_fusion(mummi):
     close(metrics['weight_image'], np.mean(trust['image']))
 
 
+@pytest.mark.parametrize('words, weight, floor', [
+    (('--fusion', 'precision'), lambda deviation: deviation ** -2, 0.01),
+    (('--fusion', 'precision', '--prior_expert'), lambda deviation: deviation ** -2, 1),
+    (('--prior_expert',), lambda deviation: 1 / deviation, 1)])
+def test_experts_may_be_a_product_and_have_a_prior_among_them(words, weight, floor):
+    """By precision and with the prior, of each value: the mean of the product of the present
+    experts' normals with a standard one."""
+    method = representation('mummi', *words)
+    observation = helpers.observations(3, 4)
+    top, bottom = 0, floor
+    for sensor, (mean, deviation) in plain_experts(method, observation).items():
+        share = observation[flag(sensor)] * weight(deviation)
+        top, bottom = top + share * mean, bottom + share
+    embeddings = method.embed(helpers.tensors(observation))
+    close(embeddings['joint'], top / bottom)
+    # What the prior has is nobody's.
+    trust = sum(np.asarray(share) for share in method.trust(embeddings).values())
+    close(trust, np.mean((bottom - floor) / bottom, -1))
+
+
+def test_each_sensor_is_learned_by_the_loss_and_the_weight_that_are_given_it():
+    method = representation(
+        'mummi', '--sensor_loss', 'depth=reconstruct', '--bound_weight', 'touch=0.1')
+    observation = helpers.observations(3, 4)
+    tensors, features = helpers.tensors(observation), tf.constant(normals(3, 4, 40))
+    embeddings = method.embed(tensors)
+    losses = method.loss(features, embeddings, tensors)
+    code = helpers.relu(helpers.dense(method.transform, features))
+    for sensor, weight in ('image', 1), ('touch', 0.1):
+        close(losses[f'{sensor}_loss'], -weight * plain_bound(
+            code, embeddings['means'][sensor].numpy(), observation[flag(sensor)][..., 0], 'mse'),
+            1e-4)
+    prediction = method.reconstruct(features)
+    assert list(prediction) == ['depth']
+    wanted = -observation['depth_flag'][..., 0] * np.sum(helpers.log_normal(
+        observation['depth'] / 200 - 0.5, prediction['depth'].numpy()), (2, 3, 4))
+    close(losses['depth_loss'], wanted)
+    metrics = method.metrics(features, embeddings, tensors)
+    assert {'agree_image', 'agree_touch', 'find_image_depth'} <= set(metrics)
+    assert 'agree_depth' not in metrics
+
+
 @pytest.mark.parametrize('length', [20, 30])
 def test_agreement_is_measured_over_the_whole_batch_evenly(length):
     """In three quarters of the batch the sensors agree; in the last quarter they do not."""
@@ -360,6 +402,80 @@ def test_only_dreamer_has_decoders_in_its_world_and_no_others_beside_it():
         assert ('pictures' in agent.learners) == (method != 'dreamer')
         own = agent.world.representation.reconstruct(tf.zeros([2, agent.world.width]))
         assert bool(own) == (method == 'dreamer')
+
+
+# --- Ablations -----------------------------------------------------------------------------
+
+RIVAL = ('--fusion', 'precision', '--prior_expert', '--sensor_loss', 'reconstruct')
+ABLATIONS = {
+    # what is trained beside dynamics and encoders, the losses beside the reward's, and whether
+    # the pictures are of the method itself
+    ('cvrl', ()): ({'state_code', 'observation_code'}, {'contrast_loss'}, False),
+    ('cvrl', ('--obs_model', 'generative')): (
+        {'decoders'}, {'image_loss', 'depth_loss', 'touch_loss'}, True),
+    ('cvrl', ('--reward_only',)): (set(), set(), False),
+    ('mummi', ()): ({'experts', 'transform'}, {'image_loss', 'depth_loss', 'touch_loss'}, False),
+    ('mummi', ('--sensor_loss', 'touch=reconstruct')): (
+        {'experts', 'transform', 'decoders'}, {'image_loss', 'depth_loss', 'touch_loss'}, False),
+    ('mummi', RIVAL): (
+        {'experts', 'decoders'}, {'image_loss', 'depth_loss', 'touch_loss'}, True)}
+
+
+@pytest.mark.parametrize('method, words', ABLATIONS)
+def test_gradient_of_an_ablation_reaches_what_it_names_and_it_has_nothing_else(
+        method, words, eager):
+    """That of its representation loss alone, without the reward's and the divergence's."""
+    agent = helpers.build(method, *words)
+    helpers.shake(agent, 0.03)
+    part, (names, losses, paints) = agent.world.representation, ABLATIONS[method, words]
+    batch = helpers.tensors(helpers.sequences(missing=False))
+    noise = tf.constant(normals(4, 8, agent.config.stoch))
+    parts = {name: getattr(part, name) for name in (
+        'state_code', 'observation_code', 'decoders', 'experts', 'transform', 'encoders')
+        if getattr(part, name, None)}
+    assert set(parts) == names | {'encoders'}
+    # Nothing of the representation is outside of these.
+    owned = {v.ref() for name in parts for v in variables_of(parts[name])}
+    assert owned == {v.ref() for v in part.trainable_variables}
+    with tf.GradientTape() as tape:
+        embeddings = part.embed(batch)
+        posterior, _ = agent.world.dynamics.filter(embeddings['joint'], batch['action'], noise)
+        found = part.loss(posterior.features(), embeddings, batch)
+        total = tf.add_n([tf.reduce_mean(x) for x in found.values()]) if found else None
+    assert set(found) == losses
+    if found:
+        groups = {name: variables_of(value) for name, value in parts.items()}
+        slopes = tape.gradient(total, groups)
+        for name, gradients in slopes.items():
+            assert max(np.abs(g).max() for g in gradients if g is not None) > 1e-7, name
+    # The whole update is possible: a variable without a gradient would be an error.
+    metrics = agent.train(batch)
+    assert losses <= set(metrics) and np.isfinite(list(metrics.values())).all()
+    assert ('pictures' in agent.learners) != paints
+    assert set(agent.painter.reconstruct(tf.zeros([2, agent.world.width]))) == set(SHAPES)
+
+
+def variables_of(part):
+    """The trainable variables of a module or of a dict of them."""
+    modules = part.values() if hasattr(part, 'values') else [part]
+    return [v for module in modules for v in module.trainable_variables]
+
+
+def test_features_of_reward_only_are_shaped_by_the_reward_alone(eager):
+    """With the divergence free, no gradient is left where the reward head is silent."""
+    agent = helpers.build('cvrl', '--reward_only', '--free_nats', '1000')
+    batch = helpers.tensors(helpers.sequences())
+    noise = tf.constant(normals(4, 8, agent.config.stoch))
+
+    def largest():
+        with tf.GradientTape() as tape:
+            loss, _, _ = agent.world.loss(batch, noise)
+        encoders = variables_of(agent.world.representation.encoders)
+        return max(np.abs(g).max() for g in tape.gradient(loss, encoders))
+    assert largest() > 1e-6
+    output = agent.world.reward_head.output
+    output.kernel.assign(tf.zeros_like(output.kernel))
+    assert largest() == 0
 
 
 # --- Sizes -------------------------------------------------------------------------------

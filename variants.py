@@ -1,0 +1,60 @@
+"""What makes another method of a method: what each sensor is learned by, and how a run with such
+choices is called. Nothing here imports TensorFlow or the simulator."""
+
+from config import LARGEST, SENSORS, UserError
+
+
+def by_sensor(option, text, sensors, default, convert, wanted):
+    """sensor -> value from `text`, one value for all of `sensors` or <sensor>=<value>,...; those
+    not named have `default(sensor)`. convert: text -> value, a ValueError says that it is none."""
+    try:
+        if '=' not in text:
+            value = convert(text) if text else None
+            return {name: default(name) if value is None else value for name in sensors}
+        pairs = [part.split('=') for part in text.split(',')]
+        named = {name.strip(): convert(value.strip()) for name, value in pairs}
+        if set(named) - set(SENSORS) or len(named) < len(pairs):
+            raise ValueError
+    except ValueError:
+        raise UserError(
+            f'--{option} takes {wanted}, or <sensor>=<value>,... with the sensors '
+            f'{", ".join(SENSORS)}, each once, not {text!r}') from None
+    return {name: named.get(name, default(name)) for name in sensors}
+
+
+def sensor_losses(config, sensors):
+    """sensor -> contrast or reconstruct, of `config.sensor_loss`."""
+    known = ('contrast', 'reconstruct')
+    return by_sensor('sensor_loss', config.sensor_loss, sensors, lambda sensor: known[0],
+                     lambda text: known[known.index(text)], ' or '.join(known))
+
+
+def bound_weights(config, sensors):
+    """sensor -> the weight of its bound, of `config.bound_weight` and the table of sensors."""
+    def number(text):
+        if not 0 <= float(text) <= LARGEST:
+            raise ValueError
+        return float(text)
+    return by_sensor(
+        'bound_weight', config.bound_weight, sensors,
+        lambda sensor: SENSORS[sensor].bound_weight, number, f'a number from 0 to {LARGEST}')
+
+
+def name(method, config):
+    """What a run of the method of that name is called: `method`, and in words what makes another
+    method of it, as ablations do."""
+    planning = method in ('mummi', 'cvrl')  # whose actions are refined unless it is switched off
+    losses = sensor_losses(config, SENSORS)
+    rebuilt = [sensor for sensor in SENSORS if losses[sensor] == 'reconstruct']
+    rebuilt = 'all' if len(rebuilt) == len(SENSORS) else ' and '.join(rebuilt)
+    words = {
+        'generative': config.obs_model == 'generative',
+        'reward only': config.reward_only,
+        'product of experts': config.fusion == 'precision',
+        'prior expert': config.prior_expert,
+        'bilinear': config.density_ratio == 'bilinear',
+        f'{rebuilt} reconstructed': rebuilt,
+        'with SAC': config.use_sac and config.use_dreamer,
+        'SAC alone': config.use_sac and not config.use_dreamer,
+        'no planning': planning and not config.refine_actions}
+    return ', '.join([method, *(text for text, holds in words.items() if holds)])
