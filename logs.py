@@ -7,7 +7,6 @@ printed line. Nothing is written into a run's folder.
 import codecs
 import collections
 import dataclasses
-import io
 import json
 import math
 import os
@@ -18,6 +17,7 @@ import pandas as pd
 
 import commandline
 import config
+import variants
 from config import FREE, UserError  # the runs of one curve may differ in the settings FREE
 
 OPTIONS = tuple(field.name for field in dataclasses.fields(config.Config))
@@ -28,13 +28,19 @@ TEXT = ('mode', 'condition', 'sensor', 'options')  # columns of the logs that ar
 
 @dataclasses.dataclass
 class Run:
-    """A run: its folder, method, config.Config, episodes.csv and newest part of results.csv."""
+    """A run: its folder, method (as `variants.name` names it), config.Config, episodes.csv and
+    newest part of results.csv."""
 
     folder: str
     method: str
     config: config.Config
     episodes: pd.DataFrame
     results: pd.DataFrame
+
+    @property
+    def script(self):
+        """The name of the method without what makes another one of it."""
+        return self.method.partition(', ')[0]
 
     @property
     def reached(self):
@@ -111,23 +117,6 @@ def read_steps(path, needed):
     return frame[~again].reset_index(drop=True)
 
 
-def read_reference(path):
-    """The rows of `--reference`: a return with its range at a step of a task, and whose it is.
-    UserError for a file that is not such a table."""
-    numbers = ['step', 'low', 'return', 'high']
-    try:
-        frame = pd.read_csv(io.StringIO(text_of(path))).dropna(subset=['task', 'name', *numbers])
-        frame = frame.astype(dict.fromkeys(numbers, float))
-        if not len(frame) or not np.isfinite(frame[numbers]).all(axis=None):
-            raise ValueError
-    except (OSError, ValueError, KeyError):
-        raise UserError(f'{path} is not a table with the columns task, step, low, return, high and '
-                        'name') from None
-    if not (frame['return'].between(frame['low'], frame['high'])).all():
-        raise UserError(f'{path}: a return is not between its low and its high')
-    return frame
-
-
 def load_run(folder):
     """The `Run` in `folder`; UserError if its config.json is absent or not readable."""
     path = os.path.join(folder, 'config.json')
@@ -146,6 +135,7 @@ def load_run(folder):
     newest = results['step'] == results['step'].max()
     if not newest.all():
         print(f'{path}: {(~newest).sum()} rows of older checkpoints left out')
+    method = variants.name(method, settings)
     return Run(folder, method, settings, episodes, results[newest].reset_index(drop=True))
 
 
@@ -174,9 +164,9 @@ def run_folders(indirs):
 def load(indirs, methods=(), tasks=(), by=()):
     """Dict of task -> method -> list of comparable runs at or below the folders `indirs`.
 
-    methods, tasks: the names to keep; default: all. by: settings whose values set curves apart:
-    they become part of a method's name, as 'mummi, value_rate 0.001'. UserError if nothing is
-    left.
+    methods, tasks: the names to keep, a method with its ablations; default: all. by: settings
+    whose values set curves apart: they become part of a method's name, as 'mummi, value_rate
+    0.001'. UserError if nothing is left.
     """
     if unknown := [name for name in by if name not in OPTIONS]:
         raise UserError(f'no setting is named {", ".join(unknown)}; there are {", ".join(OPTIONS)}')
@@ -190,10 +180,10 @@ def load(indirs, methods=(), tasks=(), by=()):
             continue
         if not len(run.episodes) and not len(run.results):
             print(f'{folder}: left out, no episode yet')
-        elif run.method in (methods or [run.method]) and (
+        elif run.script in (methods or [run.script]) and (
                 run.config.task in (tasks or [run.config.task])):
             values = [getattr(run.config, name) for name in by]
-            place = (order(run.method), [
+            place = (order(run.script), run.method, [
                 (0, value, '') if isinstance(value, (int, float)) else (1, 0, str(value))
                 for value in values])
             run.method = ', '.join(

@@ -5,8 +5,9 @@ learning curves (returns.csv), table.csv and table.md.
 
 `--by value_rate` compares the values of a setting as it compares methods; `--reference FILE`, a
 CSV table with the columns task, step, low, return, high and name, draws other people's numbers
-beside the curves; `--hours 1` draws returns against wall time too, and tabulates those after
-so many hours.
+beside the curves (where it has a column natural, those of the same backgrounds; with `--whose
+TEXT` those whose name contains the text); `--hours 1` draws returns against wall time too, and
+tabulates those after so many hours.
 
 Every folder at or below --indir, which takes one folder or several, that holds a config.json is
 a run. First come loading and numbers, then drawing. What is left out of a figure, or is
@@ -16,7 +17,6 @@ deviations are of the sample (n - 1).
 
 import argparse
 import collections
-import itertools
 import math
 import os
 import sys
@@ -28,6 +28,7 @@ import pandas as pd
 
 import commandline
 import drawing
+import references
 from config import UserError
 from drawing import (
     GREY,
@@ -46,7 +47,6 @@ from logs import (
     label,
     load,
     order,
-    read_reference,
     read_steps,
     run_folders,
     short,
@@ -66,7 +66,6 @@ from summaries import (
 COLOURS = {'mummi': drawing.BLUE, 'cvrl': drawing.ORANGE, 'dreamer': drawing.GREEN}
 OTHER_COLOURS = (drawing.PURPLE, drawing.VERMILION, drawing.SKY, drawing.BLACK)
 MARKERS = 'osD^vPX'
-REFERENCE_MARKERS = 'dph*<>'  # others than the methods'
 RANGE = 100  # of the median: where a metric's largest value is above it, its axis is logarithmic
 
 RATIO_AXIS = 'missing ratio (chance of a drop-out at each decision)'
@@ -91,7 +90,7 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
     to a CSV table of the figure's name: task, method and the columns of `learning_curve`.
 
     width: steps (with hours: seconds) of a bin, by default from the data. smooth: bins of the
-    running mean. reference: of `read_reference`, drawn as bars from low to high.
+    running mean. reference: of `references.read`, drawn as bars from low to high.
     """
     style, name = styles(groups), 'returns' if mode == 'train' else 'returns_eval'
     against = 'step'
@@ -134,12 +133,7 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
             one.axhline(prefill['return'].mean(), color=GREY, linestyle='--', linewidth=1,
                         label='random actions (mean of the prefill)')
         if reference is not None:
-            rows_of = reference[reference['task'] == task].groupby('name', sort=False)
-            for look, (whose, rows) in zip(itertools.cycle(REFERENCE_MARKERS), rows_of):
-                spread = [rows['return'] - rows['low'], rows['high'] - rows['return']]
-                drawn += [*rows['low']]
-                one.errorbar(rows['step'], rows['return'], spread, fmt=look, color=GREY,
-                             markerfacecolor='white', markersize=7, capsize=4, label=shown(whose))
+            drawn += references.draw(one, references.beside(reference, task, group))
         return_axis(one, drawn, 'episode return' if smooth == 1 else
                     f'episode return (running mean of {smooth} bins)')
         if hours:
@@ -307,16 +301,18 @@ def draw_losses(groups, outdir, names):
 
 
 def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(), by=(),
-         reference='', hours=None):
+         reference='', hours=None, whose=''):
     """All figures and tables of the runs at or below the folders `indirs`, into `outdir`.
 
     UserError for a missing folder, no runs, an `outdir` that is in a run or not writable, or a
     `reference` that is no such table.
     """
-    reference = read_reference(reference) if reference else None
+    reference = references.read(reference, whose) if reference else None
     groups = load(indirs, methods, tasks, by)
-    if reference is not None and not set(reference['task']) & set(groups):
-        print('--reference has no rows of ' + ', '.join(groups))
+    if reference is not None and not any(
+            len(references.beside(reference, task, group)) for task, group in groups.items()):
+        print('--reference has no rows of ' + ', '.join(groups)
+              + ', or none with the backgrounds of these runs')
     target = os.path.realpath(outdir)
     for folder in run_folders(indirs):
         if os.path.commonpath([target, os.path.realpath(folder)]) == os.path.realpath(folder):
@@ -372,6 +368,8 @@ def main(arguments=None):
                         help='settings whose values are compared, as value_rate,horizon [none]')
     parser.add_argument('--reference', default='', metavar='FILE',
                         help='table of returns to draw beside the curves [none]')
+    parser.add_argument('--whose', default='', metavar='TEXT',
+                        help='of --reference, the rows whose name contains this [all]')
     parser.add_argument('--hours', type=hours,
                         help='wall time at which returns are compared too [none]')
     given = parser.parse_args(arguments)
@@ -381,7 +379,8 @@ def main(arguments=None):
         for paths in (given.indir or ['logdir'], (given.outdir, given.reference)))
     try:
         draw(indirs, outdir, given.methods, given.tasks, given.bin,
-             given.smooth, given.metrics, given.by, reference, given.hours)
+             given.smooth, given.metrics, given.by, reference, given.hours,
+             given.whose)
     except UserError as error:
         commandline.fail(error)
 

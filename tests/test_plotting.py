@@ -22,6 +22,7 @@ import config
 import drawing
 import logs
 import plotting
+import references
 import summaries
 
 EPISODES = ('step', 'updates', 'seconds', 'mode', 'return', 'length', 'missing_image')
@@ -43,6 +44,7 @@ def make(root, task=WALK, method='mummi', seed=0, count=20, steps=20000, level=1
     """
     folder = os.path.join(root, task, method, str(seed))
     os.makedirs(folder)
+    settings.setdefault('refine_actions', True)  # as the scripts of MuMMI and CVRL do
     commandline.save(config.Config(logdir=folder, task=task, seed=seed, steps=steps, **settings),
                 method, os.path.join(folder, 'config.json'))
     rows = []
@@ -334,6 +336,67 @@ def test_reference_is_drawn_beside_the_curves_of_its_task(tmp_path, monkeypatch,
     assert f'--reference has no rows of {RUN}, {WALK}' in capsys.readouterr().out
 
 
+def test_numbers_from_far_beyond_the_curves_stand_at_the_margin_with_their_steps(
+        tmp_path, monkeypatch):
+    """Marks without a line and without a colour of a method; the axis stays that of the run."""
+    make(tmp_path / 'in')
+    path = str(tmp_path / 'reference.csv')
+    write(path, ('task', 'step', 'low', 'return', 'high', 'natural', 'name'), [
+        (WALK, 10000, 50, 80, 100, '', 'near'), (WALK, 5000000, '', 900, '', 'True', 'far'),
+        (WALK, 5000000, '', 800, '', 'False', 'elsewhere')])
+    figures = {}
+    monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: figures.update(
+        {name: figure.axes[0]}))
+    arguments = ['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'out'),
+                 '--reference', path]
+    plotting.main(arguments)
+    axes = figures['returns']
+    marks = {box.get_label(): box.lines[0] for box in axes.containers}
+    assert set(marks) == {'near', 'far, after 5M steps'}  # the run has natural backgrounds
+    (step,), (value,) = marks['far, after 5M steps'].get_data()
+    assert 20000 < step < 24000 and value == 900
+    assert axes.get_xlim()[1] < 25000 and axes.get_ylim()[1] > 900
+    assert {line.get_color() for line in marks.values()} == {drawing.GREY}
+    assert {line.get_linestyle() for line in marks.values()} == {'None'}
+    plotting.main([*arguments, '--whose', 'ea'])
+    assert {box.get_label() for box in figures['returns'].containers} == {'near'}
+
+
+def test_name_that_no_number_has_is_answered_by_the_names_there_are(tmp_path, capsys):
+    make(tmp_path / 'in')
+    path = os.path.join(os.path.dirname(plotting.__file__), 'results', 'published.csv')
+    with pytest.raises(SystemExit) as ended:
+        plotting.main(['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'out'),
+                       '--reference', path, '--whose', 'PlaNet'])
+    assert ended.value.code == 2
+    assert 'CVRL without planning, paper of CVRL' in capsys.readouterr().err
+
+
+def test_published_numbers_are_those_of_two_papers_each_under_its_own_backgrounds():
+    frame = references.read(
+        os.path.join(os.path.dirname(plotting.__file__), 'results', 'published.csv'))
+    natural = frame[frame['natural'] == 'True']
+    whose = natural['name'].str.partition(',')[0]
+    table = natural.assign(name=whose).pivot(index='task', columns='name', values='return')
+    assert table.shape == (10, 7) and table.notna().all(axis=None)
+    assert set(natural['step']) == {5e6}
+    assert table.loc['dmc_quadruped_walk', 'CVRL without SAC'] == 213.5
+    assert table['CVRL'].sum().round(1) == 7273.3 and table['Dreamer'].sum().round(1) == 1115.3
+    assert set(frame[frame['natural'] == 'False']['step']) == {105000, 205000}
+
+
+def test_ablations_are_curves_of_their_own_names(tmp_path, capsys):
+    for number, settings in enumerate([
+            {}, {'obs_model': 'generative'}, {'use_sac': True}, {'refine_actions': False}]):
+        make(tmp_path / 'in', method='cvrl', seed=number, **settings)
+    make(tmp_path / 'in', method='dreamer')
+    groups = logs.load([tmp_path / 'in'], methods=('cvrl',))
+    assert list(groups[WALK]) == [
+        'cvrl', 'cvrl, generative', 'cvrl, no planning', 'cvrl, with SAC']
+    assert 'left out' not in capsys.readouterr().out
+    assert list(logs.load([tmp_path / 'in'])[WALK])[-1] == 'dreamer'
+
+
 @pytest.mark.parametrize('largest, scale', [(50, 'linear'), (5000, 'symlog')])
 def test_a_metric_of_which_one_run_diverges_has_a_logarithmic_axis(
         largest, scale, tmp_path, monkeypatch):
@@ -552,7 +615,7 @@ def test_tables_of_spreadsheets_are_read(tmp_path, encoding, ends, capsys):
     pd.testing.assert_frame_equal(found.episodes, wanted.episodes)
     pd.testing.assert_frame_equal(found.results, wanted.results)
     assert len(logs.read_steps(os.path.join(folder, 'metrics.csv'), ('step', 'model_loss'))) == 20
-    assert list(logs.read_reference(reference)['name']) == ['theirs']
+    assert list(references.read(reference)['name']) == ['theirs']
     assert not capsys.readouterr().out
 
 
