@@ -3,6 +3,7 @@ which they never look like one."""
 
 import io
 import itertools
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -66,5 +67,6 @@ def draw(axes, rows):
             axes.errorbar(
                 [1.08 * end] * len(some) if beyond else some['step'], some['return'], spread,
                 fmt=look, color=GREY, markerfacecolor='white', markersize=7,
-                capsize=4 * bool(np.any(spread)), label=shown(whose + after * beyond))
+                capsize=4 * bool(np.any(spread)),
+                label=textwrap.fill(shown(whose + after * beyond), 60))
     return [*rows['low']]

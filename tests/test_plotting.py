@@ -369,14 +369,14 @@ def test_name_that_no_number_has_is_answered_by_the_names_there_are(tmp_path, ca
         plotting.main(['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'out'),
                        '--reference', path, '--whose', 'PlaNet'])
     assert ended.value.code == 2
-    assert 'CVRL without planning, paper of CVRL' in capsys.readouterr().err
+    assert 'CVRL without planning (CVRL paper' in capsys.readouterr().err
 
 
 def test_published_numbers_are_those_of_two_papers_each_under_its_own_backgrounds():
     frame = references.read(
         os.path.join(os.path.dirname(plotting.__file__), 'results', 'published.csv'))
     natural = frame[frame['natural'] == 'True']
-    whose = natural['name'].str.partition(',')[0]
+    whose = natural['name'].str.partition(' (')[0]
     table = natural.assign(name=whose).pivot(index='task', columns='name', values='return')
     assert table.shape == (10, 7) and table.notna().all(axis=None)
     assert set(natural['step']) == {5e6}
