@@ -51,7 +51,7 @@ def points(indirs, metrics, at, returns, methods=(), tasks=()):
         except UserError as error:
             print(f'{folder}: left out, {error}')
             continue
-        if run.method not in (methods or [run.method]) or (
+        if run.script not in (methods or [run.script]) or (
                 run.config.task not in (tasks or [run.config.task])):
             continue
         gained = within(run.returns('train'), 'return', returns)

@@ -43,7 +43,6 @@ def bound_weights(config, sensors):
 def name(method, config):
     """What a run of the method of that name is called: `method`, and in words what makes another
     method of it, as ablations do."""
-    planning = method in ('mummi', 'cvrl')  # whose actions are refined unless it is switched off
     losses = sensor_losses(config, SENSORS)
     rebuilt = [sensor for sensor in SENSORS if losses[sensor] == 'reconstruct']
     rebuilt = 'all' if len(rebuilt) == len(SENSORS) else ' and '.join(rebuilt)
@@ -56,5 +55,5 @@ def name(method, config):
         f'{rebuilt} reconstructed': rebuilt,
         'with SAC': config.use_sac and config.use_dreamer,
         'SAC alone': config.use_sac and not config.use_dreamer,
-        'no planning': planning and not config.refine_actions}
+        'no planning': method == 'cvrl' and not config.refine_actions}
     return ', '.join([method, *(text for text, holds in words.items() if holds)])
