@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+import replicas
 from dynamics import State
 from learners import BehaviourLearner, PictureLearner, WorldLearner
 from models import ActorCritic, WorldModel
@@ -15,21 +16,36 @@ class Agent(tf.Module):
     """World model, behaviour, and what they learn by.
 
     config: `Config`. representation: a `models.Representation`, the method. shapes: sensor ->
-    raw shape. actions: the part of actions.py for the action space; A values.
+    raw shape. actions: the part of actions.py for the action space; A values. strategy: of
+    `replicas.strategy`, the devices that share an update; all else is done by the first of them.
 
     What is random in learning and collecting is drawn from one generator, `random`, which is
     part of the state: a restored agent goes on exactly as the saved one would have. Judging
     draws from `judging` alone, so that it changes nothing of what is learned.
     """
 
-    def __init__(self, config, representation, shapes, actions):
+    def __init__(self, config, representation, shapes, actions, strategy=None):
         super().__init__()
+        self.strategy = strategy or tf.distribute.get_strategy()
         self.config, self.shapes, self.actions = config, dict(shapes), actions
         self.precision = Precision(compute_type(config.precision))
         self.compute = self.precision.compute
         self.random = tf.random.Generator.from_seed(config.seed)
         self.judging = tf.random.Generator.from_seed(config.seed)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+        with self.strategy.scope():
+            self._build(config, representation, shapes, actions)
+        # Loops and branches here are Python's own, so AutoGraph would find nothing to convert,
+        # at half of the time that building the graph takes.
+        self.train = replicas.taking_shares(self.strategy, tf.function(
+            self._train, autograph=False, jit_compile=config.xla or None))
+        self.policy = tf.function(self._policy, autograph=False)
+        self.open_loop = tf.function(self._open_loop, autograph=False)
+        self.explain = tf.function(self._explain, autograph=False)
+        self.agreement = tf.function(self._agreement, autograph=False)
+
+    def _build(self, config, representation, shapes, actions):
+        """What has variables that an update changes."""
         self.world = WorldModel(config, representation, shapes, actions, self.precision)
         self.behaviour = ActorCritic(config, self.world.width, actions, self.precision)
         self.planner = Planner(config, self.world, self.behaviour)
@@ -48,13 +64,6 @@ class Agent(tf.Module):
         # Acting reads these weights at each decision.
         self.precision.copy([
             *self.world.trainable_variables, *self.behaviour.trainable_variables])
-        # Loops and branches here are Python's own, so AutoGraph would find nothing to convert,
-        # at half of the time that building the graph takes.
-        self.train = tf.function(self._train, autograph=False, jit_compile=config.xla or None)
-        self.policy = tf.function(self._policy, autograph=False)
-        self.open_loop = tf.function(self._open_loop, autograph=False)
-        self.explain = tf.function(self._explain, autograph=False)
-        self.agreement = tf.function(self._agreement, autograph=False)
 
     @property
     def optimisers(self):
@@ -80,11 +89,15 @@ class Agent(tf.Module):
 
     def _train(self, batch):
         """One update of every part on a batch of tensors [B, L, ...]; returns scalar metrics."""
-        posterior, metrics = self.world_learner.learn(batch, self.random)
-        for learner in self.learners.values():
-            metrics |= learner.learn(posterior, batch, self.random)
-        self.precision.refresh()
+        metrics = replicas.run(self.strategy, self._learn, batch, self.random)
         self.updates.assign_add(1)
+        return metrics
+
+    def _learn(self, batch, random):
+        posterior, metrics = self.world_learner.learn(batch, random)
+        for learner in self.learners.values():
+            metrics |= learner.learn(posterior, batch, random)
+        self.precision.refresh()
         return metrics
 
     # --- Acting ---

@@ -46,6 +46,8 @@ def check(config):
         raise UserError(
             f'--task {config.task!r} is not dmc_<domain>_<task> or wipe_table; type for example '
             '--task dmc_walker_walk')
+    if config.xla and config.devices == 'all':
+        raise UserError('--xla compiles for one device; type it without --devices all')
     names = config.sensors.split(',')
     if config.sensors != 'all' and (set(names) - set(SENSORS) or len(set(names)) != len(names)):
         raise UserError(

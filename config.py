@@ -23,7 +23,7 @@ class UserError(Exception):
 # or judged. `preset` only names values that are settings themselves.
 FREE = {'logdir', 'seed', 'steps', 'preset', 'precision', 'xla', 'dry_run', 'test', 'inspect',
         'checkpoint', 'test_ratios', 'test_episodes', 'envs', 'replay_memory', 'log_every',
-        'keep_checkpoints'}
+        'keep_checkpoints', 'devices'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +131,9 @@ class Config:
         'or a processor that is faster in it, float32 elsewhere.',
         choices=('auto', 'float32', 'bfloat16', 'float16'))
     xla: bool = option(False, 'Compile the updates with XLA. Slower on a CPU.')
+    devices: str = option(
+        'one', 'What computes the updates: one GPU (or the CPU), or all GPUs of the machine, each '
+        'with its share of the batch.', choices=('one', 'all'))
     dry_run: bool = option(
         False, 'Build everything, print sensors, sizes and estimates, and stop.')
 

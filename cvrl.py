@@ -24,7 +24,8 @@ import training
 from dreamer import Reconstruction
 from experiment import Experiment
 from models import Representation
-from networks import Perceptron, retrieval
+from networks import Perceptron
+from replicas import gathered, number
 
 
 class JointContrast(Representation):
@@ -43,22 +44,24 @@ class JointContrast(Representation):
         return {'joint': self.joined(encoded, hidden), 'whole': self.joined(encoded)}
 
     def scores(self, features, joint):
-        """score_ij [N, N] of all steps of features [B, L, F] and embeddings of all sensors."""
+        """(score_ij [N, M], how many j stand before a step's own): of the N steps of features
+        [B, L, F] with the embeddings of all sensors of all M steps of the batch."""
         state, other = (
             tf.reshape(tf.nn.elu(code), [-1, self.units]) for code in (
                 self.state_code(features), self.observation_code(joint)))
-        return tf.matmul(state, other, transpose_b=True)
+        return tf.matmul(state, gathered(other), transpose_b=True), number() * state.shape[0]
 
     def loss(self, features, embeddings, observation):
         leading = features.shape[:-1]
-        scores = self.scores(features, embeddings['whole'])
-        bound = tf.linalg.diag_part(scores) - tf.reduce_logsumexp(scores, 1)
+        scores, before = self.scores(features, embeddings['whole'])
+        bound = tf.linalg.diag_part(scores, k=before) - tf.reduce_logsumexp(scores, 1)
         return {'contrast_loss': tf.reshape(-bound, leading)}
 
     def metrics(self, features, embeddings, observation):
         """find_latent_observation: how often a step's own observation scores highest of all."""
-        scores = self.scores(features, embeddings['whole'])
-        return {'find_latent_observation': retrieval(-scores, tf.ones(scores.shape[0]))}
+        scores, before = self.scores(features, embeddings['whole'])
+        found = tf.argmax(scores, 1, tf.int32) == before + tf.range(scores.shape[0])
+        return {'find_latent_observation': tf.reduce_mean(tf.cast(found, tf.float32))}
 
 
 class RewardOnly(Representation):

@@ -7,8 +7,15 @@ import tensorflow as tf
 
 
 def gpus():
-    """The GPUs that TensorFlow sees; the first of them computes."""
+    """The GPUs that TensorFlow sees; the first of them computes, or all with `--devices all`."""
     return tf.config.get_visible_devices('GPU')
+
+
+def all_of_a_kind():
+    """The names of all devices of the kind that computes: of the GPUs, or else of the CPU, which
+    is one unless TensorFlow was told otherwise. To be called after `set_up`."""
+    return [device.name for device in (
+        tf.config.list_logical_devices('GPU') or tf.config.list_logical_devices('CPU'))]
 
 
 def set_up():
@@ -30,14 +37,16 @@ def capability():
     return _details().get('compute_capability', (0, 0))
 
 
-def name():
-    """What computes, for a person: the first GPU, or the CPU."""
+def name(count=1):
+    """What computes, for a person: the first GPU, or the CPU, or `count` devices."""
     found = gpus()
     if not found:
-        return 'the CPU'
+        return 'the CPU' if count == 1 else f'{count} devices of the CPU'
     name = _details().get('device_name', 'a GPU')
     major, minor = capability()
     others = f', the first of {len(found)} GPUs' if len(found) > 1 else ''
+    if count > 1:
+        others = f', and {count - 1} more GPUs'
     return f'{name} (compute capability {major}.{minor}{others})'
 
 

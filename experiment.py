@@ -12,6 +12,7 @@ import actions
 import devices
 import files
 import processes
+import replicas
 import tools
 import variants
 from agent import Agent
@@ -57,11 +58,21 @@ class Experiment:
         """`count` environments in processes of their own, see `processes.vector`."""
         return processes.vector(self.config, split, count, self.description, seed)
 
+    @functools.cached_property
+    def strategy(self):
+        """The devices that share the agent's updates, see `replicas.strategy`."""
+        return replicas.strategy(self.config)
+
+    @property
+    def device(self):
+        """What computes the updates, for a person."""
+        return devices.name(self.strategy.num_replicas_in_sync)
+
     def agent(self):
-        """A fresh agent; the same seed gives the same weights."""
+        """A fresh agent; the same seed gives the same weights, however many devices there are."""
         tools.seed_everything(self.config.seed)
         return Agent(self.config, self.representation, self.shapes,
-                     actions.of(self.description.action_space, self.config))
+                     actions.of(self.description.action_space, self.config), self.strategy)
 
     def restored(self):
         """(agent, step of its checkpoint, path of the checkpoint): the run's last state, or that

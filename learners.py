@@ -17,6 +17,7 @@ import tensorflow as tf
 import networks
 from config import flag, ratios
 from optimisers import adam, minimise
+from replicas import count
 
 
 class WorldLearner(tf.Module):
@@ -138,7 +139,8 @@ class PictureLearner(tf.Module):
     def learn(self, posterior, batch, random):
         features = posterior.features()
         total = features.shape[0] * features.shape[1]
-        rows = random.uniform([min(self.frames, total)], maxval=total, dtype=tf.int32)
+        frames = max(1, self.frames // count())
+        rows = random.uniform([min(frames, total)], maxval=total, dtype=tf.int32)
         features = networks.entries(features, rows)
         keys = [key for sensor in self.shapes for key in (sensor, flag(sensor))]
         observation = {key: networks.entries(batch[key], rows) for key in keys}

@@ -11,6 +11,7 @@ import networks
 from dynamics import RecurrentStateSpaceModel, unrolled
 from networks import Perceptron, log_normal, tfd
 from optimisers import SlowCopy
+from replicas import averaged
 
 
 class Representation(tf.Module):
@@ -129,9 +130,9 @@ class WorldModel(tf.Module):
     def divergence(self, posterior, prior):
         """(mean divergence of posterior from prior, what of it is minimised, whether that trains
         the prior: 1 or 0), scalars, of states [B, L, ...]."""
-        def mean(left, right):
-            return tf.reduce_mean(tf.reduce_sum(
-                tfd.kl_divergence(left.distribution(), right.distribution()), -1))
+        def mean(left, right):  # of the whole batch: it is clipped
+            return averaged(tf.reduce_mean(tf.reduce_sum(
+                tfd.kl_divergence(left.distribution(), right.distribution()), -1)))
         config, divergence = self.config, mean(posterior, prior)
         if config.kl_balance:
             # DreamerV2 (arXiv 2010.02193, section 2): the prior learns faster than the posterior

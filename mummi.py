@@ -26,6 +26,7 @@ from models import Representation
 from networks import (
     Dense,
     Perceptron,
+    candidates,
     entries,
     normal,
     present,
@@ -105,13 +106,13 @@ class ExpertContrast(Representation):
         code = g(s), mean = mu^m [B, L, width]; flags [B, L]. Only steps at which the sensor is
         present are compared: a missing one is neither scored nor anybody's negative.
         """
-        rows = tf.where(tf.reshape(flags, [-1]) > 0)
-        code, mean = (
-            tf.gather_nd(tf.reshape(x, [-1, x.shape[-1]]), rows) for x in (code, mean))
-        scores = self.log_ratio(code, mean)
-        bound = tf.linalg.diag_part(scores) - tf.reduce_logsumexp(scores, 1)
-        return tf.reshape(
-            tf.scatter_nd(rows, bound, [flags.shape.num_elements()]), flags.shape)
+        code, mean = (tf.reshape(x, [-1, x.shape[-1]]) for x in (code, mean))
+        shape, flags = flags.shape, tf.reshape(flags, [-1])
+        rows = tf.where(flags > 0)
+        mean, before = candidates(mean, flags)
+        scores = self.log_ratio(tf.gather_nd(code, rows), mean)
+        bound = tf.linalg.diag_part(scores, k=before) - tf.reduce_logsumexp(scores, 1)
+        return tf.reshape(tf.scatter_nd(rows, bound, flags.shape), shape)
 
     def log_ratio(self, code, mean):
         """log F_ij [N, N]: - || g(s_i) - mu_j ||^2, or g(s_i) . mu_j; float32 throughout."""

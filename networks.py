@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 import tf_keras
 
 from config import SENSORS, flag
+from replicas import gathered, number
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 
@@ -254,6 +255,15 @@ def entries(x, rows):
     # it: four bytes at a time they are numbers that it gathers anywhere. No value is copied.
     words = tf.bitcast(tf.reshape(flat, [flat.shape[0], -1, 4]), tf.int32)
     return tf.reshape(tf.bitcast(tf.gather(words, rows), tf.uint8), [-1, *x.shape[2:]])
+
+
+def candidates(rows, flags):
+    """(what a contrastive bound compares with, how many of them stand before its own): the rows
+    [N, width] whose flag [N] is set, of the whole batch where replicas share it."""
+    others = gathered(flags)
+    earlier = others[:number() * flags.shape[0]]
+    before = tf.math.count_nonzero(earlier > 0, dtype=tf.int32) if number() else 0
+    return tf.gather_nd(gathered(rows), tf.where(others > 0)), before
 
 
 def log_normal(value, mean):

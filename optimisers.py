@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from replicas import averaged, own
+
 
 class Optimiser(tf.Module):
     """Adam (arXiv 1412.6980) on the variables of one part, with clipping to a global norm,
@@ -47,14 +49,14 @@ class Optimiser(tf.Module):
         def good():
             self._apply(gradients, norm)
             grow = self.good + 1 >= self.PATIENCE
-            self.scale.assign(tf.minimum(
+            own(self.scale).assign(tf.minimum(
                 tf.where(grow, self.scale * 2, self.scale), self.LARGEST))
-            self.good.assign(tf.where(grow, 0, self.good + 1))
+            own(self.good).assign(tf.where(grow, 0, self.good + 1))
             return True
 
         def bad():
-            self.scale.assign(tf.maximum(self.scale / 2, 1.0))
-            self.good.assign(0)
+            own(self.scale).assign(tf.maximum(self.scale / 2, 1.0))
+            own(self.good).assign(0)
             return False
 
         tf.cond(finite, good, bad)
@@ -62,13 +64,13 @@ class Optimiser(tf.Module):
 
     def _apply(self, gradients, norm):
         factor = tf.minimum(1.0, self.clip / (norm + 1e-12)) if self.clip else 1.0
-        self.count.assign_add(1)
+        own(self.count).assign_add(1)
         count = tf.cast(self.count, tf.float32)
         first_power, second_power = 0.9 ** count, 0.999 ** count
         for variable, gradient, first, second in zip(
                 self.trained, gradients, self.first, self.second):
             if self.weight_decay:
-                variable.assign(variable * (1 - self.rate * self.weight_decay))
+                own(variable).assign(variable * (1 - self.rate * self.weight_decay))
             # The fused kernel makes one pass over memory where separate operations make nine.
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle, m=first.handle, v=second.handle,
@@ -85,7 +87,7 @@ def adam(name, variables, rate, config, precision):
 
 def minimise(optimisers, losses):
     """One update of each of `optimisers` down its own loss. All gradients are taken before any
-    variable moves.
+    variable moves, and where replicas share the batch they are averaged before they are clipped.
 
     losses: function -> (a scalar float32 loss for each optimiser, anything else). Returns (the
     global norm of each gradient before clipping, anything else).
@@ -97,7 +99,14 @@ def minimise(optimisers, losses):
         scaled = [o.scaled(value) for o, value in zip(optimisers, values, strict=True)]
     gradients = [
         tape.gradient(value, o.trained) for o, value in zip(optimisers, scaled)]
-    return [o.update(gradient) for o, gradient in zip(optimisers, gradients)], anything
+    return [
+        o.update(_whole(gradient)) for o, gradient in zip(optimisers, gradients)], anything
+
+
+def _whole(gradients):
+    """The gradients of the whole batch; those of the share where one is missing, an error that
+    `update` tells."""
+    return gradients if any(g is None for g in gradients) else averaged(gradients)
 
 
 class SlowCopy(tf.Module):
@@ -122,4 +131,4 @@ class SlowCopy(tf.Module):
 
     def follow(self):
         for target, variable in self._pairs():
-            target.assign(target + self.rate * (variable - target))
+            own(target).assign(target + self.rate * (variable - target))

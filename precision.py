@@ -6,6 +6,7 @@ import itertools
 import tensorflow as tf
 
 import devices
+from replicas import own
 
 
 def compute_type(precision):
@@ -52,7 +53,7 @@ class Precision:
     def refresh(self):
         """Round the variables to their copies again, after they have changed."""
         for reference, copy in self.copies.items():
-            copy.assign(tf.cast(reference.deref(), self.compute))
+            own(copy).assign(tf.cast(reference.deref(), self.compute))
 
     @contextlib.contextmanager
     def reading_copies(self):

@@ -54,9 +54,10 @@ def main(experiment):
 
 def dry_run(experiment):
     """Build everything and print what it is: sensors, sizes, memory and disk."""
-    config, description, agent = experiment.config, experiment.description, experiment.agent()
+    config, computing = experiment.config, experiment.device  # a batch that it cannot share: first
+    description, agent = experiment.description, experiment.agent()
     print(f'{experiment.title}, preset {config.preset}, {agent.compute.name} products on '
-          f'{devices.name()}')
+          f'{computing}')
     print('\nsensors')
     for sensor, shape in experiment.shapes.items():
         row, kind = configuration.SENSORS[sensor], description.observation_space[sensor].dtype
@@ -83,7 +84,8 @@ class Trainer:
     def __init__(self, experiment):
         self.experiment, self.config = experiment, experiment.config
         config, self.folder = experiment.config, experiment.folder
-        self.sensors = experiment.sensors  # what is wrong with the environment shows before...
+        computing = experiment.device  # what is wrong with the devices...
+        self.sensors = experiment.sensors  # ... or the environment shows before...
         self._prepare_folder()  # ... anything is written
         self.environments = experiment.environments(
             'train', config.envs, experiment.seeds('train', 0, 1)[0])
@@ -105,7 +107,7 @@ class Trainer:
         self.last_returns, self.compiled, self.shown = [], False, -FILE_INTERVAL
         self.say(
             f'{experiment.title}: {", ".join(self.sensors)}; {self.agent.compute.name} '
-            f'products on {devices.name()}; ' + (
+            f'products on {computing}; ' + (
                 f'resumed at {self.step:,} steps, {int(self.agent.updates):,} updates'
                 if resumed or self.step else 'a new run') + f' in {self.folder}')
         if advice := devices.advice():
