@@ -18,11 +18,13 @@ from config import UserError
 
 def strategy(config):
     """The `tf.distribute.Strategy` under which an agent's variables are made and updated: with
-    `--devices all` over all devices of the kind that computes, where there are several.
+    `--devices all` over all devices of the kind that computes, where there are several and the run
+    is not only judged, which is acting.
 
     Raises UserError where the batch cannot be shared equally.
     """
-    names = devices.all_of_a_kind() if config.devices == 'all' else []
+    learns = not (config.test or config.inspect)
+    names = devices.all_of_a_kind() if config.devices == 'all' and learns else []
     if len(names) < 2:
         return tf.distribute.get_strategy()
     if config.batch % len(names):

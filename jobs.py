@@ -1,0 +1,161 @@
+"""A run of a study as a job: what is typed for it, and how a worker sees it to its end.
+
+A job is one script in a process of its own, which ends with its worker, and the same command again
+when it was killed, as the scripts resume. A record beside the run's logs, `study.json`, says what
+is done already and where it is under way. Nothing here imports TensorFlow or Ray.
+"""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import files
+
+RECORD, LOG = 'study.json', 'study.log'
+# In the folder of a study: locked while it is under way, it holds the study's token, by which a
+# worker knows that its folder is the study's and not another of the same name.
+TOKEN = 'study.lock'
+# Seconds to wait for the process of an attempt that is dying elsewhere.
+PATIENCE = 120
+
+# Begins a script so that it is killed with the worker that began it: on Linux, by signal 9.
+LAUNCHER = '''
+import ctypes, os, sys
+worker, *command = sys.argv[1:]
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() == int(worker):
+    os.execv(sys.executable, [sys.executable, *command])
+'''
+
+
+class Failed(Exception):
+    """An attempt that ended as no user's mistake does: the job is tried again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run of a study.
+
+    name: <task>/<method>/<seed>. study: the folder of all runs, absolute. token: of the study.
+    script: the method's, absolute. words: its command line. judging: the words of --test after it,
+    or (). place: the folder in which the commands are typed. steps: in all. cores, gpus: what it
+    is given.
+    """
+
+    name: str
+    study: str
+    token: str
+    script: str
+    words: tuple
+    judging: tuple
+    place: str
+    steps: int
+    cores: int
+    gpus: float
+
+    @property
+    def folder(self):
+        return os.path.join(self.study, self.name)
+
+    @property
+    def commands(self):
+        """The command lines of the job, in order."""
+        return [list(self.words)] + [list(self.judging)] * bool(self.judging)
+
+    def record(self):
+        """What `study.json` says: `done`, the command lines that have come to their end; `token`,
+        `node` and `attempts` of the last study that worked on it."""
+        try:
+            with open(os.path.join(self.folder, RECORD), encoding='utf-8') as file:
+                record = json.load(file)
+            return record if isinstance(record, dict) else {}
+        except (OSError, ValueError):
+            return {}
+
+    def write(self, **changes):
+        os.makedirs(self.folder, exist_ok=True)
+        text = json.dumps(self.record() | changes, indent=1)
+        with files.writing(os.path.join(self.folder, RECORD)) as file:
+            file.write(f'{text}\n'.encode())
+
+    def missing(self):
+        """The command lines that have not come to their end."""
+        done = self.record().get('done', [])
+        return [command for command in self.commands if command not in done]
+
+
+def sees(study, token, script):
+    """'' where this node sees the study's folder and the scripts, or else what it lacks."""
+    try:
+        with open(os.path.join(study, TOKEN), encoding='utf-8') as file:
+            same = file.read().strip() == token
+    except OSError:
+        same = False
+    if not same:
+        return f'does not see {study}'
+    return '' if os.path.isfile(script) else f'has no {script}'
+
+
+def work(job):
+    """Do what is missing of a job. Returns '', or the line of a user's mistake, by which the job
+    ends. Raises `Failed` for every other end of a script."""
+    if lacks := sees(job.study, job.token, job.script):
+        raise Failed(f'{socket.gethostname()} {lacks}')
+    record = job.record()
+    attempts = record.get('attempts', 0) + 1 if record.get('token') == job.token else 1
+    job.write(token=job.token, node=socket.gethostname(), attempts=attempts)
+    for command in job.missing():
+        wait_for_lock(job.folder)
+        code, line = execute(job, command)
+        if code == 2:
+            return line
+        if code:
+            ended = f'was killed by signal {-code}' if code < 0 else f'ended with code {code}'
+            raise Failed(f'{os.path.basename(job.script)} {ended}: {line}')
+        job.write(done=[*job.record().get('done', []), command])
+    return ''
+
+
+def wait_for_lock(folder, patience=PATIENCE):
+    """Return when no process trains in `folder`; `Failed` after `patience` seconds."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            with open(os.path.join(folder, 'lock'), 'a') as file:
+                files.lock(file)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise Failed(f'another process is training in {folder}') from None
+            time.sleep(1)
+
+
+def execute(job, command):
+    """(exit code, last line said) of a script with a command line; negative where a signal ended
+    it. All that it says is added to `study.log`."""
+    words = [job.script, *command]
+    environment = os.environ | {
+        # As many threads as it has cores: Ray counts cores and binds nobody to them.
+        'OMP_NUM_THREADS': str(job.cores), 'TF_NUM_INTRAOP_THREADS': str(job.cores),
+        'TF_NUM_INTEROP_THREADS': str(job.cores)}
+    if not job.gpus:
+        environment['CUDA_VISIBLE_DEVICES'] = ''
+    with open(os.path.join(job.folder, LOG), 'ab') as log:
+        head = f'{time.strftime("%F %T")} {socket.gethostname()}: {" ".join(words)}'
+        log.write(f'\n{head}\n'.encode())
+        log.flush()
+        begin = log.tell()
+        process = subprocess.Popen(
+            [sys.executable, '-c', LAUNCHER, str(os.getpid()), *words], cwd=job.place,
+            env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        code = process.wait()
+    with open(os.path.join(job.folder, LOG), 'rb') as log:
+        log.seek(begin)
+        said = log.read().decode(errors='replace').replace('\r', '\n').split('\n')
+    said = [line.strip() for line in said if line.strip()]
+    errors = [line for line in said if line.startswith('error: ')]
+    return code, (errors or said or ['it said nothing'])[-1].removeprefix('error: ')

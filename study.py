@@ -1,0 +1,360 @@
+"""A study: every method on every task with every seed, on this machine or on a cluster, by Ray.
+
+    python study.py --methods mummi,cvrl,dreamer --tasks dmc_walker_walk,dmc_cheetah_run \\
+        --seeds 0-4 --logdir logdir/study --preset cpu
+
+The options of the scripts follow; each of them goes to the scripts that know it. The same command
+again does what is missing. docs/cluster.md: clusters.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import io
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+
+import commandline
+import config
+import files
+import jobs
+import logs
+from config import UserError
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+METHODS = logs.METHODS
+INSTEAD = {  # options that are not for a study, and what is
+    'task': 'type --tasks', 'seed': 'type --seeds', 'inspect': 'type it for one run',
+    'checkpoint': 'type it for one run'}
+# Seconds between two looks at the runs, and between two tables where they go to a file.
+LOOK, FILE_INTERVAL = 5, 60
+EPISODES = 10  # of which the return and the speed of a run are shown
+
+
+# --- What is asked for -----------------------------------------------------------------------
+
+
+def arguments(words):
+    """(the study's own options, the words for the scripts) of a command line."""
+    parser = commandline._Parser(
+        prog='study.py', allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, usage='%(prog)s --logdir FOLDER [--option value ...]')
+    add = parser.add_argument
+    add('--logdir', default='', help='folder of the study: <task>/<method>/<seed> in it are runs')
+    add('--methods', default=','.join(METHODS), help='[%(default)s]')
+    add('--tasks', default='dmc_walker_walk', help='as dmc_walker_walk,dmc_cheetah_run')
+    add('--seeds', default='0', help='as 0-4 or 0,2,7')
+    add('--address', default='', help='of a Ray cluster, or auto; default: Ray is started here')
+    add('--cores', default='1', help='cores of a run [1]')
+    add('--gpus', default='0', help='GPUs of a run, as 0.5 where two share one [0]')
+    add('--retries', default='10', help='how often a run that was killed or crashed is tried again')
+    add('--test', action='store_true', help='judge each run when it is trained')
+    add('--test_ratios', default='', help='of --test')
+    add('--test_episodes', default='', help='of --test')
+    add('--dry_run', action='store_true', help='print the runs and what is missing, and stop')
+    own, rest = parser.parse_known_args(words)
+    for name in own.methods.split(','):
+        if name not in METHODS:
+            raise UserError(f'--methods takes some of {",".join(METHODS)}, not {name!r}')
+    own.methods = list(dict.fromkeys(own.methods.split(',')))
+    own.tasks = list(dict.fromkeys(own.tasks.split(',')))
+    own.seeds = seeds(own.seeds)
+    own.cores = number('cores', own.cores, int, 1)
+    own.gpus = number('gpus', own.gpus, float, 0)
+    if own.gpus > 1 and own.gpus % 1:
+        raise UserError(f'--gpus takes a part of one, or whole ones, not {own.gpus}')
+    own.retries = number('retries', own.retries, int, 0)
+    if not own.logdir:
+        raise UserError('no folder for the study; type for example --logdir logdir/study')
+    own.logdir = os.path.abspath(os.path.expanduser(own.logdir))
+    own.judging = [word for name in ('test_ratios', 'test_episodes') if getattr(own, name)
+                   for word in (f'--{name}', getattr(own, name))]
+    if own.judging and not own.test:
+        raise UserError(f'{own.judging[0]} is for --test; type both')
+    for word in rest:
+        name = word.split('=')[0].removeprefix('--')
+        if word.startswith('--') and name in INSTEAD:
+            raise UserError(f'--{name} is not for a study; {INSTEAD[name]}')
+    return own, rest
+
+
+def number(name, text, kind, low):
+    try:
+        value = kind(text)
+        if not low <= value <= config.LARGEST:
+            raise ValueError
+        return value
+    except ValueError:
+        wanted = 'a whole number' if kind is int else 'a number'
+        raise UserError(f'--{name} takes {wanted} from {low}, not {text!r}') from None
+
+
+def seeds(text):
+    """The numbers of `0-4` or `0,2,7-9`, each once."""
+    found = []
+    for part in text.split(','):
+        first, dash, last = part.partition('-')
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 2 ** 32
+                and int(last) - int(first) < 10 ** 4):
+            raise UserError(f'--seeds takes numbers as 0-4 or 0,2,7, not {text!r}')
+        found += range(int(first), int(last) + 1)
+    return list(dict.fromkeys(found))
+
+
+def suited(words, method):
+    """The words without those options that other methods own and `method` has not."""
+    fields = {f'--{field.name}': field for field in dataclasses.fields(config.Config)}
+    kept, skipping = [], False
+    for word in words:
+        field = fields.get(word.split('=')[0])
+        if word.startswith('--'):
+            other = field and field.metadata['own'] and field.name not in method.own
+            skipping = bool(other and '=' not in word)
+            if other:
+                continue
+        elif skipping:
+            skipping = False
+            continue
+        kept.append(word)
+    return kept
+
+
+def planned(own, rest, token):
+    """The `jobs.Job`s of a study, seeds outermost, so that all comparisons grow together. Raises
+    UserError for whatever the scripts would refuse."""
+    found, known = [], {}
+    for name in own.methods:
+        known[name] = importlib.import_module(name).METHOD  # imports TensorFlow
+    needed = [word.split('=')[0].removeprefix('--') for word in rest if word.startswith('--')]
+    for field in dataclasses.fields(config.Config):
+        if field.metadata['own'] and field.name in needed and not any(
+                field.name in method.own for method in known.values()):
+            raise UserError(f'--{field.name} is an option of none of --methods '
+                            f'{",".join(own.methods)}')
+    for seed in own.seeds:
+        for task in own.tasks:
+            for name, method in known.items():
+                run = f'{task}/{name}/{seed}'
+                folder = os.path.join(own.logdir, run)
+                words = ['--logdir', folder, '--task', task, '--seed', str(seed),
+                         *suited(rest, method)]
+                try:
+                    settings = commandline.parse(method, words)
+                    saved = os.path.join(folder, 'config.json')
+                    if os.path.exists(saved):
+                        commandline.check_resume(settings, name, saved)
+                    if own.test:
+                        judged(settings, own)
+                except UserError as error:
+                    raise UserError(f'{run}: {error}') from None
+                found.append(jobs.Job(
+                    run, own.logdir, token, os.path.join(HERE, f'{name}.py'), tuple(words),
+                    ('--logdir', folder, '--test', *own.judging) if own.test else (),
+                    os.getcwd(), settings.steps, own.cores, own.gpus))
+    return found
+
+
+def judged(settings, own):
+    """Raise UserError for what --test would refuse, before anything is trained for it."""
+    if own.test_ratios:
+        config.test_ratios(dataclasses.replace(settings, test_ratios=own.test_ratios))
+    if own.test_episodes:
+        number('test_episodes', own.test_episodes, int, 1)
+
+
+# --- Ray -------------------------------------------------------------------------------------
+
+
+def connected(address):
+    """Ray, started on this machine or joined at `address`."""
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            'Ray is not installed; type pip install -r requirements-cluster.txt') from None
+    words = dict(address=address) if address else dict(address='local', include_dashboard=False)
+    try:
+        ray.init(log_to_driver=False, logging_level='ERROR', **words)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).split('\n')[0]
+        raise UserError(f'no Ray cluster at --address {address} ({reason})') from None
+    return ray
+
+
+def check_nodes(ray, job):
+    """Raise UserError where no node can hold a job, or one does not see its files."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    nodes = [node for node in ray.nodes() if node['Alive'] and node['Resources'].get('CPU')]
+    if not any(node['Resources']['CPU'] >= job.cores and
+               node['Resources'].get('GPU', 0) >= job.gpus for node in nodes):
+        raise UserError(
+            f'no node has --cores {job.cores} and --gpus {job.gpus:g}; the largest of each are '
+            f'{max((n["Resources"]["CPU"] for n in nodes), default=0):g} and '
+            f'{max((n["Resources"].get("GPU", 0) for n in nodes), default=0):g}')
+    look = ray.remote(jobs.sees)
+    answers = {
+        node['NodeManagerAddress']: look.options(
+            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(
+                node['NodeID'], soft=False)).remote(job.study, job.token, job.script)
+        for node in nodes}
+    for address, answer in answers.items():
+        if lacks := ray.get(answer, timeout=300):
+            raise UserError(
+                f'the node {address} {lacks}; all nodes must share the folder of the study and '
+                'that of the scripts, see docs/cluster.md')
+
+
+def done(ray, todo, retries, look):
+    """See all jobs to their end: name -> '', or why it did not come to it. look: called with what
+    is known so far, every few seconds."""
+    work = ray.remote(jobs.work).options(max_retries=retries, retry_exceptions=[jobs.Failed])
+    waiting = {work.options(num_cpus=job.cores, num_gpus=job.gpus).remote(job): job
+               for job in todo}
+    ended = {}
+    while waiting:
+        ready, _ = ray.wait(list(waiting), timeout=LOOK)
+        for reference in ready:
+            job = waiting.pop(reference)
+            try:
+                ended[job.name] = ray.get(reference)
+            except Exception as error:  # of the job, or of the cluster that could not do it
+                cause = getattr(error, 'cause', None)
+                text = str(cause if isinstance(cause, jobs.Failed) else error).split('\n')
+                ended[job.name] = f'{text[0]} ({retries} retries)'
+        look(ended)
+    return ended
+
+
+# --- What is seen ----------------------------------------------------------------------------
+
+
+def progress(job):
+    """(step, return or None, steps a second or None) of a run, by its log."""
+    with contextlib.redirect_stdout(io.StringIO()):  # of lines that are being written
+        rows = logs.read(os.path.join(job.folder, 'episodes.csv'),
+                         ('step', 'seconds', 'mode', 'return'))
+    rows = rows[rows['mode'] != 'eval']
+    if not len(rows):
+        return 0, None, None
+    last = rows.tail(EPISODES)
+    seconds = last['seconds'].iloc[-1] - last['seconds'].iloc[0]
+    made = last['step'].iloc[-1] - last['step'].iloc[0]
+    return (int(rows['step'].iloc[-1]), float(last['return'].mean()),
+            made / seconds if seconds > 0 and made > 0 else None)
+
+
+def row(job, ended):
+    """(order, cells) of a run in the table."""
+    record = job.record()
+    step, value, speed = progress(job)
+    where = record.get('node', '') if record.get('token') == job.token else ''
+    if job.name in ended:
+        state = 'ended' if ended[job.name] else 'done'
+    elif not job.missing():
+        state = 'done'
+    else:
+        state = 'running' if where else 'waiting'
+    left = (job.steps - step) / speed if state == 'running' and speed else None
+    if state == 'running' and record.get('attempts', 1) > 1:
+        where += f' (attempt {record["attempts"]})'
+    return ('running', 'ended', 'waiting', 'done').index(state), (
+        job.name, state, where, f'{step:,}', '' if value is None else f'{value:.1f}',
+        f'{speed:.1f}' if speed and state == 'running' else '',
+        '' if left is None else f'{int(left) // 3600}:{int(left) % 3600 // 60:02d} h')
+
+
+def table(todo, ended, height):
+    """Lines of at most `height`: the runs under way first."""
+    rows = sorted((row(job, ended) for job in todo), key=lambda pair: pair[0])
+    head = ('run', '', 'where', 'step', 'return', 'steps/s', 'left')
+    cells = [head, *(cells for _, cells in rows[:max(1, height - 2)])]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = ['  '.join(cell.ljust(width) if index < 3 else cell.rjust(width) for index, (
+        cell, width) in enumerate(zip(line, widths))).rstrip() for line in cells]
+    states = [cells[1] for _, cells in rows]
+    return lines + [', '.join(f'{states.count(state)} {state}' for state in (
+        'running', 'waiting', 'done', 'ended'))]
+
+
+class Display:
+    """The table, drawn over itself on a terminal; in a file now and then, and at a change."""
+
+    def __init__(self, todo, stream=sys.stdout):
+        self.todo, self.stream, self.lines = todo, stream, 0
+        self.last, self.shown = None, -FILE_INTERVAL
+
+    def __call__(self, ended):
+        terminal = self.stream.isatty()
+        size = shutil.get_terminal_size()
+        lines = table(self.todo, ended, size.lines - 2 if terminal else len(self.todo) + 2)
+        if terminal:
+            above = f'\x1b[{self.lines}F\x1b[J' if self.lines else ''
+            self.stream.write(above + ''.join(f'{line[:size.columns - 1]}\n' for line in lines))
+            self.lines = len(lines)
+        elif lines[-1] != self.last or time.monotonic() - self.shown >= FILE_INTERVAL:
+            self.last, self.shown = lines[-1], time.monotonic()
+            self.stream.write('\n'.join([time.strftime('%T'), *lines, '']))
+        self.stream.flush()
+
+
+# --- All of it -------------------------------------------------------------------------------
+
+
+def run(words):
+    """Do a study. Returns whether all of its runs came to their end."""
+    own, rest = arguments(words)
+    token = secrets.token_hex(8)
+    todo = planned(own, rest, token)
+    if own.dry_run:
+        for job in todo:
+            print(f'{job.name:<40}{"missing" if job.missing() else "done"}')
+        return True
+    os.makedirs(own.logdir, exist_ok=True)
+    with open(os.path.join(own.logdir, jobs.TOKEN), 'a+', encoding='utf-8') as lock:
+        try:
+            files.lock(lock)
+        except BlockingIOError:
+            raise UserError(f'another study is under way in {own.logdir}; stop it, or choose '
+                            'another --logdir') from None
+        lock.truncate(0)
+        print(token, file=lock, flush=True)
+        missing = [job for job in todo if job.missing()]
+        ended = {}
+        if missing:
+            ray = connected(own.address)
+            try:
+                check_nodes(ray, missing[0])
+                ended = done(ray, missing, own.retries, Display(todo))
+            finally:
+                ray.shutdown()
+    for name, why in ended.items():
+        if why:
+            print(f'{name}: {why}', file=sys.stderr)
+    failed = sum(map(bool, ended.values()))
+    print(f'{len(todo) - failed} of {len(todo)} runs are done in {own.logdir}')
+    if failed < len(todo):
+        subprocess.run([sys.executable, os.path.join(HERE, 'plotting.py'), '--indir', own.logdir,
+                        '--outdir', os.path.join(own.logdir, 'figures')], check=False)
+    return not failed
+
+
+def main():
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    try:
+        raise SystemExit(0 if run(sys.argv[1:]) else 1)
+    except UserError as error:
+        commandline.fail(error)
+    except KeyboardInterrupt:
+        print('\ninterrupted; the same command goes on', file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == '__main__':
+    main()
