@@ -8,9 +8,9 @@ again does what is missing. docs/cluster.md: clusters.
 """
 
 import argparse
+import ast
 import contextlib
 import dataclasses
-import importlib
 import io
 import os
 import secrets
@@ -107,6 +107,15 @@ def seeds(text):
     return list(dict.fromkeys(found))
 
 
+def method_of(name):
+    """The `config.Method` of a script, without the script's slow imports."""
+    with open(os.path.join(HERE, f'{name}.py'), encoding='utf-8') as file:
+        body = ast.parse(file.read()).body
+    value, = (node.value for node in body if isinstance(node, ast.Assign)
+              and node.targets[0].id == 'METHOD')
+    return eval(compile(ast.Expression(value), name, 'eval'), {'Method': config.Method})
+
+
 def suited(words, method):
     """The words without those options that other methods own and `method` has not."""
     fields = {f'--{field.name}': field for field in dataclasses.fields(config.Config)}
@@ -128,9 +137,7 @@ def suited(words, method):
 def planned(own, rest, token):
     """The `jobs.Job`s of a study, seeds outermost, so that all comparisons grow together. Raises
     UserError for whatever the scripts would refuse."""
-    found, known = [], {}
-    for name in own.methods:
-        known[name] = importlib.import_module(name).METHOD  # imports TensorFlow
+    found, known = [], {name: method_of(name) for name in own.methods}
     needed = [word.split('=')[0].removeprefix('--') for word in rest if word.startswith('--')]
     for field in dataclasses.fields(config.Config):
         if field.metadata['own'] and field.name in needed and not any(
@@ -214,9 +221,10 @@ def check_nodes(ray, job):
 def done(ray, todo, retries, look):
     """See all jobs to their end: name -> '', or why it did not come to it. look: called with what
     is known so far, every few seconds."""
-    work = ray.remote(jobs.work).options(max_retries=retries, retry_exceptions=[jobs.Failed])
-    waiting = {work.options(num_cpus=job.cores, num_gpus=job.gpus).remote(job): job
-               for job in todo}
+    work = ray.remote(jobs.work)
+    waiting = {
+        work.options(num_cpus=job.cores, num_gpus=job.gpus, max_retries=retries,
+                     retry_exceptions=[jobs.Failed]).remote(job): job for job in todo}
     ended = {}
     while waiting:
         ready, _ = ray.wait(list(waiting), timeout=LOOK)

@@ -2,6 +2,7 @@
 the same on COUNT, logical ones of the processor, which a process can be given only when it
 begins; what was learned is compared, and printed as JSON: method -> name -> difference."""
 
+import functools
 import json
 import os
 import sys
@@ -67,11 +68,16 @@ class Share:
         return self.normal(shape) if maxval is None else tf.range(shape[0])
 
 
+@functools.cache  # a second one in a process would number its messages as the first
+def all_devices():
+    return replicas.strategy(helpers.settings('dreamer', *WORDS, '--devices', 'all'))
+
+
 def build(method, strategy, *words):
     tools.seed_everything(0)
     config = helpers.settings(method, *WORDS, *OWN[method], '--devices', 'all', *words)
     agent = Agent(config, helpers.METHODS[method][0], SHAPES, Continuous(helpers.ACTIONS, 0.3),
-                  strategy or replicas.strategy(config))
+                  strategy or all_devices())
     helpers.shake(agent.world, 0.03)
     return agent
 

@@ -1,0 +1,291 @@
+"""Studies: what is planned, how a worker does a job, and a real cluster that loses its parts."""
+
+import contextlib
+import dataclasses
+import io
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import helpers
+import pytest
+
+import jobs
+import study
+from config import UserError
+
+SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'study_script.py')
+TOKEN = 'token'
+
+
+def plan(*words):
+    own, rest = study.arguments(['--logdir', 'unused', *words])
+    return study.planned(own, ['--no-natural', *rest], TOKEN)
+
+
+def job(folder, name='task/method/0', steps=3, judging=False, **changes):
+    place = os.path.join(str(folder), name)
+    (folder / jobs.TOKEN).write_text(TOKEN)
+    return dataclasses.replace(jobs.Job(
+        name, str(folder), TOKEN, SCRIPT, ('--logdir', place, '--steps', str(steps)),
+        ('--logdir', place, '--test') if judging else (), str(folder), steps, 1, 0), **changes)
+
+
+def steps(run):
+    lines = (pathlib.Path(run.folder) / 'episodes.csv').read_text().splitlines()
+    return [int(line.split(',')[0]) for line in lines[1:]]
+
+
+# --- What is planned -------------------------------------------------------------------------
+
+
+def test_a_study_is_every_method_on_every_task_with_every_seed_in_a_folder_of_its_own():
+    found = plan('--methods', 'mummi,cvrl', '--tasks', 'dmc_walker_walk,dmc_cheetah_run', '--seeds',
+                 '0-1,7', '--steps', '9000', '--test', '--test_ratios', '0,0.5', '--gpus', '0.5')
+    assert len({run.folder for run in found}) == len(found) == 12
+    assert [run.name for run in found[:3]] == [
+        'dmc_walker_walk/mummi/0', 'dmc_walker_walk/cvrl/0', 'dmc_cheetah_run/mummi/0']
+    last = found[-1]
+    assert last.name == 'dmc_cheetah_run/cvrl/7' and last.steps == 9000 and last.gpus == 0.5
+    assert os.path.isfile(last.script) and last.script.endswith('cvrl.py')
+    folder = os.path.join(os.getcwd(), 'unused', 'dmc_cheetah_run', 'cvrl', '7')
+    assert last.commands == [
+        ['--logdir', folder, '--task', 'dmc_cheetah_run', '--seed', '7', '--no-natural',
+         '--steps', '9000'],
+        ['--logdir', folder, '--test', '--test_ratios', '0,0.5']]
+
+
+def test_an_option_goes_to_the_methods_that_have_it():
+    words = ('--density_ratio', 'bilinear', '--probe_frames=3', '--pcont')
+    mummi, cvrl, dreamer = plan(*words)
+    common = list(mummi.words[6:-len(words)])
+    assert list(mummi.words[6:]) == [*common, *words]
+    assert list(cvrl.words[6:]) == [*common, '--probe_frames=3', '--pcont']
+    assert list(dreamer.words[6:]) == [*common, '--pcont']
+
+
+@pytest.mark.parametrize('method', helpers.METHODS)
+def test_what_a_script_knows_is_read_without_running_it(method):
+    assert study.method_of(method) == helpers.METHODS[method][1]
+
+
+@pytest.mark.parametrize('words, line', [
+    (('--methods', 'mummi,ppo'), "--methods takes some of mummi,cvrl,dreamer, not 'ppo'"),
+    (('--seeds', '4-1'), "--seeds takes numbers as 0-4 or 0,2,7, not '4-1'"),
+    (('--seeds', ''), '--seeds takes numbers'),
+    (('--cores', '0'), "--cores takes a whole number from 1, not '0'"),
+    (('--gpus', '1.5'), '--gpus takes a part of one, or whole ones, not 1.5'),
+    (('--task', 'dmc_walker_walk'), '--task is not for a study; type --tasks'),
+    (('--seed=3',), '--seed is not for a study; type --seeds'),
+    (('--test_ratios', '0'), '--test_ratios is for --test; type both'),
+    (('--test', '--test_ratios', '2'), 'dmc_walker_walk/mummi/0: --test_ratios takes numbers'),
+    (('--tasks', 'walker'), "walker/mummi/0: --task 'walker' is not"),
+    (('--btach', '3'), 'unknown option --btach for mummi.py; did you mean --batch?'),
+    (('--methods', 'cvrl', '--expert_width', '3'), '--expert_width is an option of none of')])
+def test_a_mistake_is_a_line_before_anything_begins(words, line):
+    with pytest.raises(UserError) as error:
+        plan(*words)
+    assert line in str(error.value)
+
+
+def test_a_study_has_a_folder():
+    with pytest.raises(UserError, match='no folder for the study'):
+        study.arguments(['--seeds', '0'])
+
+
+def test_without_ray_the_line_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    with pytest.raises(UserError, match=r'pip install -r requirements-cluster.txt'):
+        study.run(['--logdir', str(tmp_path), '--no-natural'])
+
+
+# --- What a worker does ----------------------------------------------------------------------
+
+
+def test_a_job_is_done_once_and_what_is_added_to_it_later(tmp_path):
+    run = job(tmp_path)
+    assert run.missing() == run.commands
+    assert jobs.work(run) == '' and steps(run) == [1, 2, 3] and not run.missing()
+    longer = dataclasses.replace(job(tmp_path, judging=True), token='other')
+    (tmp_path / jobs.TOKEN).write_text('other')
+    assert longer.missing() == [list(longer.judging)]
+    assert jobs.work(longer) == '' and steps(run) == [1, 2, 3] and not longer.missing()
+    assert (pathlib.Path(run.folder) / 'results.csv').read_text() == 'judged\n'
+    assert longer.record()['attempts'] == 1  # of each study
+    more = dataclasses.replace(run, words=(*run.words[:-1], '5'), token='other')
+    assert jobs.work(more) == '' and steps(run) == [1, 2, 3, 4, 5]
+
+
+def test_a_mistake_ends_a_job_and_a_crash_is_tried_again(tmp_path):
+    assert jobs.work(job(tmp_path, steps=13)) == 'a mistake'
+    crashing = job(tmp_path, name='task/other/0', steps=17)
+    for attempt in 1, 2:
+        with pytest.raises(jobs.Failed, match='ended with code 1: ValueError: a crash'):
+            jobs.work(crashing)
+        assert crashing.record()['attempts'] == attempt and crashing.missing()
+    log = (pathlib.Path(crashing.folder) / jobs.LOG).read_text()
+    assert log.count('ValueError: a crash') == 2 and log.count('--steps 17') == 2
+
+
+def test_a_folder_that_is_not_shared_is_seen(tmp_path):
+    run = job(tmp_path)
+    assert jobs.sees(run.study, TOKEN, SCRIPT) == ''
+    assert jobs.sees(run.study, 'other', SCRIPT) == f'does not see {tmp_path}'
+    assert jobs.sees(str(tmp_path / 'gone'), TOKEN, SCRIPT).startswith('does not see')
+    assert jobs.sees(run.study, TOKEN, SCRIPT + 'x') == f'has no {SCRIPT}x'
+    with pytest.raises(jobs.Failed, match='does not see'):
+        jobs.work(dataclasses.replace(run, token='other'))
+
+
+def test_a_process_that_is_still_dying_is_waited_for(tmp_path):
+    run = job(tmp_path, steps=10 ** 6)
+    process = subprocess.Popen([sys.executable, SCRIPT, *run.words])
+    try:
+        until(lambda: os.path.exists(os.path.join(run.folder, 'episodes.csv')))
+        with pytest.raises(jobs.Failed, match='another process is training'):
+            jobs.wait_for_lock(run.folder, 0)
+        threading.Timer(1, process.kill).start()
+        jobs.wait_for_lock(run.folder)
+        assert process.wait() == -signal.SIGKILL
+    finally:
+        process.kill()
+
+
+def test_a_script_dies_with_its_worker(tmp_path):
+    run = job(tmp_path, steps=10 ** 6)
+    code = ('import sys; sys.path.insert(0, sys.argv[1]); import jobs; '
+            f'jobs.work(jobs.{run!r})')
+    worker = subprocess.Popen([sys.executable, '-c', code, os.path.dirname(jobs.__file__)])
+    try:
+        until(lambda: os.path.exists(os.path.join(run.folder, 'episodes.csv')))
+    finally:
+        worker.kill()
+    jobs.wait_for_lock(run.folder, 10)
+
+
+def until(test, seconds=200):
+    end = time.monotonic() + seconds
+    while not test():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+# --- What is seen ----------------------------------------------------------------------------
+
+
+def test_the_table_shows_where_a_run_is_and_what_it_has_reached(tmp_path):
+    runs = [job(tmp_path, name=f'task/{name}/0', steps=40) for name in ('a', 'b', 'c', 'd')]
+    folder = pathlib.Path(runs[1].folder)
+    runs[1].write(token=TOKEN, node='tower', attempts=3)
+    (folder / 'episodes.csv').write_text('step,seconds,mode,return\n' + ''.join(
+        f'{step},{2 * step},train,{step}\n' for step in range(1, 21)) + '20,40,eval,900\n')
+    runs[2].write(done=[list(runs[2].words)])
+    lines = study.table(runs, {'task/d/0': 'a mistake'}, 99)
+    assert lines[1].split() == [
+        'task/b/0', 'running', 'tower', '(attempt', '3)', '20', '15.5', '0.5', '0:00', 'h']
+    assert [line.split()[:2] for line in lines[2:-1]] == [
+        ['task/d/0', 'ended'], ['task/a/0', 'waiting'], ['task/c/0', 'done']]
+    assert lines[-1] == '1 running, 1 waiting, 1 done, 1 ended'
+    assert len(study.table(runs, {}, 4)) == 4
+
+
+def test_the_table_is_drawn_over_itself_on_a_terminal_alone(tmp_path):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+    terminal, file = Terminal(), io.StringIO()
+    for stream in terminal, file:
+        display = study.Display([job(tmp_path)], stream)
+        display({})
+        display({})
+    assert terminal.getvalue().count('\x1b[3F\x1b[J') == 1
+    assert '\x1b' not in file.getvalue() and file.getvalue().count('1 waiting') == 1
+
+
+# --- A real cluster --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def cluster():
+    """A Ray cluster of three raylets on this machine: a head without cores, and two nodes."""
+    pytest.importorskip('ray', reason='Ray is not installed (requirements-cluster.txt)')
+    from ray.cluster_utils import Cluster
+    os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
+    found = Cluster(initialize_head=True, head_node_args={
+        'num_cpus': 0, 'include_dashboard': False})
+    yield found
+    found.shutdown()
+
+
+def processes_of(folder):
+    """The numbers of the scripts that write in `folder`, and of their workers."""
+    found = []
+    for path in pathlib.Path('/proc').iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            words = (path / 'cmdline').read_bytes().split(b'\0')
+            if SCRIPT.encode() in words and str(folder).encode() in words and (
+                    b'-c' not in words):
+                parent = int((path / 'stat').read_text().rsplit(')', 1)[1].split()[1])
+                found.append((int(path.name), parent))
+    return found
+
+
+def test_a_study_loses_a_worker_and_a_node_and_comes_to_its_end(cluster, tmp_path):
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    runs = [job(tmp_path, name=f'task/{name}/0', steps=count, judging=True) for name, count in (
+        ('a', 200), ('b', 200), ('c', 20), ('mistaken', 13))]
+    seen = []
+    ray = study.connected(cluster.address)
+    try:
+        study.check_nodes(ray, runs[0])
+        with pytest.raises(UserError, match=r'the node .* does not see'):
+            study.check_nodes(ray, dataclasses.replace(runs[0], token='other'))
+        with pytest.raises(UserError, match='no node has --cores 2 and --gpus 0'):
+            study.check_nodes(ray, dataclasses.replace(runs[0], cores=2))
+
+        def disturb():
+            for run in runs[:2]:
+                until(lambda run=run: os.path.exists(os.path.join(run.folder, 'episodes.csv')))
+            (_, worker), = processes_of(runs[0].folder)
+            os.kill(worker, signal.SIGKILL)
+            until(lambda: runs[0].record().get('attempts') == 2 and processes_of(runs[0].folder))
+            cluster.remove_node(nodes[1], allow_graceful=False)
+        disturbing = threading.Thread(target=disturb)
+        disturbing.start()
+        ended = study.done(ray, runs, 10, lambda known: seen.append(dict(known)))
+        disturbing.join()
+    finally:
+        ray.shutdown()
+    assert ended == {'task/a/0': '', 'task/b/0': '', 'task/c/0': '', 'task/mistaken/0': 'a mistake'}
+    for run in runs[:3]:  # each row once, though the script was killed amid them
+        assert steps(run) == list(range(1, run.steps + 1))
+        assert not run.missing() and (pathlib.Path(run.folder) / 'results.csv').exists()
+    attempts = [run.record()['attempts'] for run in runs]
+    assert attempts[0] >= 2 and sum(attempts[:2]) >= 4 and attempts[2:] == [1, 1]
+    assert seen[-1] == ended
+
+
+def test_a_crash_is_tried_so_often_and_the_study_goes_on(cluster, tmp_path):
+    cluster.add_node(num_cpus=1)
+    runs = [job(tmp_path, name='task/crash/0', steps=17), job(tmp_path, name='task/a/0')]
+    ray = study.connected(cluster.address)
+    try:
+        ended = study.done(ray, runs, 1, lambda known: None)
+    finally:
+        ray.shutdown()
+    assert ended == {
+        'task/crash/0': 'study_script.py ended with code 1: ValueError: a crash (1 retries)',
+        'task/a/0': ''}
+    assert runs[0].record()['attempts'] == 2
+
+
+def test_there_is_a_line_where_there_is_no_cluster():
+    pytest.importorskip('ray', reason='Ray is not installed (requirements-cluster.txt)')
+    with pytest.raises(UserError, match='no Ray cluster at --address 127.0.0.1:1'):
+        study.connected('127.0.0.1:1')
+
+
