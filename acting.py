@@ -42,6 +42,7 @@ class Driver:
         self.ended = terminated | truncated
         steps = np.where(self.is_first, 0, info.get('steps', self.action_repeat))
         self.advanced = int(np.sum(steps))  # by this decision; a reset takes none
+        self.cut = np.asarray(info.get('cut', np.zeros(self.count, bool)))  # see StaggeredStart
         finished = []
         for row in range(self.count):
             if self.is_first[row]:

@@ -23,7 +23,7 @@ class UserError(Exception):
 # or judged. `preset` only names values that are settings themselves.
 FREE = {'logdir', 'seed', 'steps', 'preset', 'precision', 'xla', 'dry_run', 'test', 'inspect',
         'checkpoint', 'test_ratios', 'test_episodes', 'envs', 'replay_memory', 'log_every',
-        'keep_checkpoints', 'devices'}
+        'keep_checkpoints', 'devices', 'stagger'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +172,9 @@ class Config:
     action_repeat: int = option(2, 'Steps for which a decision is held.', low=1, model=True)
     time_limit: int = option(1000, 'Steps of an episode.', low=1)
     envs: int = option(1, 'Environments that collect in parallel, a process each.', low=1)
+    stagger: bool = option(
+        True, 'Cut the first episodes of parallel environments, each at its share of the time '
+        'limit, so that later ones end one after the other and not all at once.')
     render: str = option(
         'light', 'Visuals: light (no shadows, reflections, multisampling) or the full ones of '
         'the suite, ten times slower.', choices=('light', 'full'))

@@ -9,6 +9,7 @@ in spawned processes of their own.
 
 import contextlib
 import dataclasses
+import math
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.resource_tracker
@@ -23,7 +24,7 @@ import numpy as np
 
 from config import SENSORS, UserError
 from environments import no_opengl
-from wrappers import background_videos, make
+from wrappers import StaggeredStart, background_videos, make
 
 KILLS = ('SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGINT', 'SIGXCPU')  # signals that no fault sends
 RESUMES = '; a run goes on from its last checkpoint by the same command'
@@ -93,7 +94,9 @@ def _describe(config, sender):
 def vector(config, split, count, description, seed):
     """`count` environments that step at the same time, each in a process of its own.
 
-    description: of `describe`. Worker i is seeded by `seed`, the split and i.
+    description: of `describe`. Worker i is seeded by `seed`, the split and i. Those of 'train' are
+    staggered, as the configuration says: the replay gets an episode now and then, not `count`
+    at once.
 
     Observations are copies, with a leading axis of `count`. The step after the end of an
     episode ignores the action and returns the observation of `reset` with reward 0. Ctrl-C
@@ -104,7 +107,8 @@ def vector(config, split, count, description, seed):
         # The split takes part so that evaluation does not begin where training does.
         entropy = np.random.SeedSequence((seed, split == 'valid', index))
         makers.append(_Maker(
-            config, split, int(entropy.generate_state(1)[0]), description, os.getpid()))
+            config, split, int(entropy.generate_state(1)[0]), description, os.getpid(),
+            index, count))
     with _spawning():
         return _Vector(
             makers, shared_memory=True, copy=True, context='spawn', worker=_work,
@@ -154,10 +158,15 @@ class _Maker:
     seed: int
     description: Description
     owner: int
+    index: int
+    count: int
 
     def __call__(self):
         if os.getpid() != self.owner:
-            return make(self.config, self.split, self.seed)
+            env = make(self.config, self.split, self.seed)
+            episode = math.ceil(self.config.time_limit / self.config.action_repeat)
+            return StaggeredStart(env, self.index, self.count, episode) if (
+                self.config.stagger and self.split == 'train' and self.count > 1) else env
         env = gymnasium.Env()
         env.observation_space = self.description.observation_space
         env.action_space = self.description.action_space

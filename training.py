@@ -194,9 +194,11 @@ class Trainer:
             finished = driver.step(act)
             self.step += driver.advanced
             self.bar.update(driver.advanced)
-            for _, episode in finished:
+            for row, episode in finished:
                 self.replay.add(episode)
-                self._episode(mode, episode)
+                # The return of a part is no point of a curve.
+                part = mode == 'train' and driver.cut[row]
+                self._episode('cut' if part else mode, episode)
 
     def _can_sample(self):
         starts = self.replay.starts(self.config.length)
@@ -310,6 +312,6 @@ class Trainer:
         self.logger.episode(row)
         if mode == 'eval':
             self.say(f'evaluation at {self.step:,} steps: return {row["return"]:.1f}')
-        else:
+        elif mode != 'cut':
             self.last_returns.append(row['return'])
             self._show(self._recent())

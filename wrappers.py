@@ -3,6 +3,7 @@
     NaturalBackground   puts videos behind the body
     Corruption          lets sensors say what is not so, and does not tell
     SensorDropout       takes sensors away for a while, and says so by flags
+    StaggeredStart      cuts the first episode, so that neighbours do not end together
     make                the task with all of them, as a configuration asks
 
 Nothing here imports TensorFlow or, before `make` is called, a simulator.
@@ -285,6 +286,27 @@ class SensorDropout(gymnasium.Wrapper):
                 observation[name] = np.zeros_like(observation[name])
             observation[flag(name)] = np.array([not missing], np.float32)
         return observation
+
+
+class StaggeredStart(gymnasium.Wrapper):
+    """Cuts the first episode off after some decisions, unless it ends before, and says so: `cut`
+    in the info of a step. Environments that begin together and have one time limit then end one
+    after the other from there on.
+
+    index of count: the environment's place among its neighbours; episode: decisions of a whole
+    episode. The last one's first episode is whole.
+    """
+
+    def __init__(self, env, index, count, episode):
+        super().__init__(env)
+        self._left = episode * (index + 1) // count if index + 1 < count else 0
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        cut = self._left == 1 and not (terminated or truncated)
+        self._left = 0 if terminated or truncated else max(0, self._left - 1)
+        return observation, reward, terminated, truncated or cut, (
+            info | {'cut': True} if cut else info)
 
 
 def make(config, split, seed):

@@ -13,6 +13,7 @@ import pytest
 from test_wrappers import equal
 
 import processes
+from acting import Driver
 from config import Config, UserError
 
 ROOT = pathlib.Path(processes.__file__).parent
@@ -50,7 +51,7 @@ def test_description(description):
 
 
 def test_vector_aligns_episodes_and_hears_no_ctrl_c(config, description):
-    main = sys.modules['__main__']
+    main, config = sys.modules['__main__'], dataclasses.replace(config, stagger=False)
     envs = processes.vector(config, 'train', 2, description, seed=0)
     try:
         assert sys.modules['__main__'] is main
@@ -77,6 +78,26 @@ def test_vector_aligns_episodes_and_hears_no_ctrl_c(config, description):
             envs.step(np.full((2, 6), np.nan))
     finally:
         envs.close(terminate=True)
+
+
+def test_environments_that_collect_end_one_after_the_other(config, description):
+    config = dataclasses.replace(config, natural=False, time_limit=12, action_repeat=2)
+    for split, ends in ('train', [[2, 9, 16], [4, 11, 18], [6, 13]]), ('valid', [[6, 13]] * 3):
+        envs = processes.vector(config, split, 3, description, seed=0)
+        driver = Driver(envs, config.action_repeat)
+        found, cuts, lengths = [[] for _ in range(3)], [], []
+        try:
+            driver.reset([0, 1, 2])
+            for decision in range(1, 19):
+                for row, episode in driver.step(lambda *_: np.zeros((3, 6), np.float32)):
+                    found[row].append(decision)
+                    lengths.append(len(episode['reward']))
+                    if driver.cut[row]:
+                        cuts.append((row, lengths.pop()))
+        finally:
+            envs.close(terminate=True)
+        assert found == ends and set(lengths) == {7}
+        assert cuts == ([(0, 3), (1, 5)] if split == 'train' else [])
 
 
 def test_vector_repeats_by_seed_split_and_worker(config, description):

@@ -39,7 +39,8 @@ COMMON = {
 RUNS = {
     'mummi': (('--task', 'dmc_walker_walk'), ['image', 'depth', 'touch'], 1, {
         'image_loss', 'depth_loss', 'touch_loss', 'weight_image', 'decoders_loss'}),
-    'cvrl': (('--task', 'dmc_cheetah_run', '--envs', '2'), ['image', 'depth', 'touch'], 2, {
+    'cvrl': (('--task', 'dmc_cheetah_run', '--envs', '2', '--no-stagger'), [
+        'image', 'depth', 'touch'], 2, {
         'contrast_loss', 'decoders_loss'}),
     'dreamer': (('--task', 'dmc_cartpole_balance', '--no-natural', '--miss_ratio', '0'),
                 ['image', 'depth'], 1, {'image_loss', 'depth_loss'})}

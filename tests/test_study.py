@@ -221,6 +221,16 @@ def cluster():
     found.shutdown()
 
 
+def node(cluster, tries=5):
+    """A node more, with one core. Ray gives one 30 seconds to start, too few on a busy machine."""
+    for attempt in range(tries):
+        try:
+            return cluster.add_node(num_cpus=1)
+        except Exception as error:
+            if attempt == tries - 1 or 'timed out' not in str(error):
+                raise
+
+
 def processes_of(folder):
     """The numbers of the scripts that write in `folder`, and of their workers."""
     found = []
@@ -235,7 +245,7 @@ def processes_of(folder):
 
 
 def test_a_study_loses_a_worker_and_a_node_and_comes_to_its_end(cluster, tmp_path):
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    nodes = [node(cluster) for _ in range(2)]
     runs = [job(tmp_path, name=f'task/{name}/0', steps=count, judging=True) for name, count in (
         ('a', 200), ('b', 200), ('c', 20), ('mistaken', 13))]
     seen = []
@@ -270,7 +280,7 @@ def test_a_study_loses_a_worker_and_a_node_and_comes_to_its_end(cluster, tmp_pat
 
 
 def test_a_crash_is_tried_so_often_and_the_study_goes_on(cluster, tmp_path):
-    cluster.add_node(num_cpus=1)
+    node(cluster)
     runs = [job(tmp_path, name='task/crash/0', steps=17), job(tmp_path, name='task/a/0')]
     ray = study.connected(cluster.address)
     try:

@@ -284,6 +284,24 @@ def test_a_checkpoint_holds_how_far_the_run_was(whole):
     assert commandline.load(whole.folder / 'config.json')[1] == 'mummi'
 
 
+def test_the_part_of_an_episode_that_was_cut_is_learned_from_and_no_point_of_a_curve(
+        tmp_path, monkeypatch):
+    step = stubs.Environments.step
+
+    def cutting(self, action):
+        observation, reward, terminated, truncated, info = step(self, action)
+        # The first environment's are all said to be cut, those that its limit ends.
+        cut = truncated & (np.arange(self.num_envs) == 0)
+        return observation, reward, terminated, truncated, info | {'cut': cut} if cut.any() else {}
+    monkeypatch.setattr(stubs.Environments, 'step', cutting)
+    run = stubs.trained(tmp_path / 'run', '--eval_episodes', '0')
+    table = pd.read_csv(run.folder / 'episodes.csv')
+    modes = table['mode'].tolist()
+    assert set(modes) == {'prefill', 'train', 'cut'} and len(modes) == len(stored(run.folder))
+    assert (table['length'][table['mode'] == 'cut'] == 2 * LIMIT).all()
+    assert len(run.trainer.last_returns) == modes.count('train') + modes.count('prefill')
+
+
 # --- Sound ------------------------------------------------------------------------------------
 
 
