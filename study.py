@@ -189,9 +189,12 @@ def connected(address):
     words = dict(address=address) if address else dict(address='local', include_dashboard=False)
     try:
         ray.init(log_to_driver=False, logging_level='ERROR', **words)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray's own have no type in common
+        ray.shutdown()
         reason = str(error).split('\n')[0]
-        raise UserError(f'no Ray cluster at --address {address} ({reason})') from None
+        what = f'no Ray cluster at --address {address}' if address else (
+            'Ray did not start; it gives itself 30 seconds, too few on a busy machine: try again')
+        raise UserError(f'{what} ({reason})') from None
     return ray
 
 

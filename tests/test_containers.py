@@ -24,7 +24,7 @@ def test_dockerfiles_copy_what_is_there_and_run_the_readmes_commands(name):
         if step == 'COPY':
             *sources, _ = rest.split()
             assert all(source == '.' or list(ROOT.glob(source)) for source in sources), rest
-        for target in re.findall(r'\bmake (\S+)', rest) if step == 'RUN' else []:
+        for target in re.findall(r'(?:^|&& )make (\S+)', rest if step == 'RUN' else ''):
             assert f'\n{target}:' in makefile
         for file in re.findall(r'requirements\S*\.txt', rest):
             assert list(ROOT.glob(file))

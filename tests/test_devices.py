@@ -49,6 +49,7 @@ def test_the_device_is_named_for_a_person(monkeypatch):
     assert devices.name() == 'NVIDIA X1 (compute capability 8.6)'
     give_gpu(monkeypatch, 2, device_name='NVIDIA X1', compute_capability=(12, 0))
     assert devices.name() == 'NVIDIA X1 (compute capability 12.0, the first of 2 GPUs)'
+    assert devices.name(2) == 'NVIDIA X1 (compute capability 12.0, and 1 more GPUs)'
 
 
 def test_a_gpu_that_tensorflow_does_not_see_is_one_line_that_says_what_to_type(monkeypatch):
