@@ -35,6 +35,7 @@ from networks import (
     squared_distances,
     visible,
 )
+from replicas import gathered
 from variants import bound_weights, sensor_losses
 
 # Added to the sum of the fusion's weights: where every sensor is missing, the fused code is
@@ -145,7 +146,7 @@ class ExpertContrast(Representation):
         if self.contrasted:
             code = tf.cast(self.transform(entries(features, rows)), tf.float32)
         for s in self.contrasted:
-            flag = present(s, observation)
+            flag = gathered(present(s, observation))
             metrics[f'chance_{s}'] = self.bound_weights[s] * tf.reduce_mean(flag) * tf.math.log(
                 tf.maximum(tf.reduce_sum(flag), 1.0))
             metrics[f'agree_{s}'] = relative_distance(code, codes[s], flags[s])
