@@ -1,4 +1,5 @@
 # make demo: train MuMMI for a few minutes and show what came out. make test: the tests.
+# make claim: MuMMI's claim in a toy world, in two minutes.
 # make docs: write docs/options.md from config.py. make results: draw the figures of results/ again
 # from the logs there.
 
@@ -6,7 +7,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := logdir/demo
 
-.PHONY: demo test lint docs bench results clean
+.PHONY: demo claim test lint docs bench results clean
 
 .venv/installed: requirements.txt requirements-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -20,6 +21,9 @@ demo: .venv/installed
 	$(BIN)/python plotting.py --indir $(DEMO) --outdir $(DEMO)/plots
 	@echo "learning curve: $(DEMO)/plots/returns.png"
 	@echo "what the agent sees: $$(ls $(DEMO)/dmc_walker_walk/mummi/videos/*-eval.gif | tail -n 1)"
+
+claim: .venv/installed
+	$(BIN)/python claim.py --outdir logdir/claim
 
 test: .venv/installed
 	$(BIN)/python -m pytest -q

@@ -11,6 +11,7 @@ import os
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullLocator
 
 import drawing
 import files
@@ -111,12 +112,13 @@ def sentences(found):
     what `judged` gives, MuMMI first, then its rivals."""
     values = {method: summed(result['numbers']) for method, result in found.items()}
     mummi, rivals = values['mummi'], [v for method, v in values.items() if method != 'mummi']
+    them = 'the rival' if len(rivals) == 1 else 'the rivals'
 
     def answer(column, most):
         """Whether MuMMI is clearly better than the rivals in a column, and good enough."""
         if any(mummi[column] > BETTER * rival[column] for rival in rivals):
-            return 'NO, not better than the rival, otherwise than the paper says'
-        return 'yes' if mummi[column] < most else 'better than the rival, but only in part'
+            return f'NO, not better than {them}, otherwise than the paper says'
+        return 'yes' if mummi[column] < most else f'better than {them}, but only in part'
 
     def listed(write):
         return '; '.join(f'{NAMES[method]} {write(*v)}' for method, v in values.items())
@@ -223,8 +225,10 @@ def draw_calibration(axes, calibration):
     axes.set(xlabel='error that it states, metres', ylabel='true error, metres')
     axes.plot([], [], color=GREY, linewidth=0.8, label='calibrated (below: too modest)')
     axes.set_aspect('equal')
-    axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
-    axes.yaxis.set_major_formatter(lambda value, _: f'{value:g}')
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(lambda value, _: f'{value:g}')
+        axis.set_minor_locator(NullLocator())
     drawing.legend(axes)
 
 
