@@ -10,6 +10,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+import environments.spaces
+from config import UserError
+
 tfd, tfb = tfp.distributions, tfp.bijectors
 
 
@@ -43,12 +46,48 @@ class TanhNormal:
         return tf.reduce_sum(samples * best[..., None], 0)
 
 
+class OneHot:
+    """A choice among A actions, as a vector [..., A] of zeros and a one; logits [..., A].
+
+    Samples are differentiable straight through: forward the choice, backward the probabilities
+    (Bengio et al., arXiv 1308.3432; as Dreamer has them for discrete actions).
+    """
+
+    def __init__(self, parameters):
+        self.logits = tf.nn.log_softmax(tf.cast(parameters, tf.float32))
+
+    def sample(self, noise):
+        """Choices [..., A] for standard Gumbel noise of that shape: the largest of the logits with
+        noise is drawn by its probability (Maddison et al., arXiv 1411.0030)."""
+        chosen = _largest(self.logits + noise)
+        chances = tf.exp(self.logits)
+        return chosen + chances - tf.stop_gradient(chances)
+
+    def sample_and_log(self, noise):
+        """(choices [..., A], their log probability [...]); the gradient of its mean is that of
+        the negative entropy."""
+        action = self.sample(noise)
+        return action, tf.reduce_sum(action * self.logits, -1)
+
+    def mode(self, noise):
+        """The most likely choices. noise: [samples, ..., A], of which nothing is needed."""
+        return _largest(self.logits)
+
+
+def _largest(numbers):
+    """Zeros with a one in place of the largest number of the last axis."""
+    return tf.one_hot(tf.argmax(numbers, -1), numbers.shape[-1])
+
+
 class Continuous:
     """Actions in [-1, 1]^A, by a `TanhNormal`.
 
     size: A. parameters: how many numbers the actor gives for one action. explore_noise: standard
-    deviation of the noise added while collecting.
+    deviation of the noise added while collecting. smooth: an action can be moved a little, as
+    trajectory optimisation does.
     """
+
+    smooth = True
 
     def __init__(self, size, explore_noise):
         self.size, self.parameters, self.explore_noise = size, 2 * size, explore_noise
@@ -76,7 +115,49 @@ class Continuous:
         return generator.uniform(-1, 1, (count, self.size)).astype(np.float32)
 
 
+class Discrete:
+    """A choice among A actions, by a `OneHot`; see `Continuous` for what the parts are.
+
+    explore_epsilon: the chance that a choice is replaced by a random one while collecting.
+    """
+
+    smooth = False
+
+    def __init__(self, size, explore_epsilon):
+        self.size, self.parameters, self.explore_epsilon = size, size, explore_epsilon
+
+    def distribution(self, parameters):
+        """The distribution of choices [..., A] for parameters [..., A]."""
+        return OneHot(parameters)
+
+    def noise(self, random, *leading):
+        """What the distribution makes samples of: standard Gumbel [*leading, A]."""
+        tiny = np.finfo(np.float32).tiny
+        return -tf.math.log(-tf.math.log(random.uniform([*leading, self.size], minval=tiny)))
+
+    def explored(self, action, random):
+        """Choices [N, A] as they are tried while collecting."""
+        count = action.shape[0]
+        others = _largest(random.uniform([count, self.size]))
+        return tf.where(random.uniform([count, 1]) < self.explore_epsilon, others, action)
+
+    def valid(self, action):
+        """Choices [..., A] without what rounding adds to them."""
+        return _largest(action)
+
+    def uniform(self, generator, count):
+        """Choices float32 [count, A] drawn by a numpy generator: those of the prefill."""
+        return np.eye(self.size, dtype=np.float32)[generator.integers(self.size, size=count)]
+
+
 def of(space, config):
-    """The part for the action space of one environment."""
+    """The part for the action space of one environment. Raises `UserError` for a setting that its
+    actions cannot have."""
+    if isinstance(space, environments.spaces.OneHot):
+        if config.use_sac:
+            raise UserError(
+                f'soft actor-critic needs actions that are numbers, and those of {config.task} '
+                'are choices; leave --use_sac out')
+        return Discrete(space.n, config.explore_epsilon)
     assert isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1, space
     return Continuous(space.shape[0], config.explore_noise)

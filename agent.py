@@ -148,7 +148,8 @@ class Agent(tf.Module):
             {key: value[:, :observed] for key, value in batch.items()})
         posterior, _ = self.world.dynamics.filter(
             embeddings['joint'], batch['action'][:, :observed],
-            self.judging.normal([count, observed, self.config.stoch]))
+            self.judging.normal([count, observed, self.config.stoch]),
+            batch['is_first'][:, :observed] if 'is_first' in batch else None)
         features = posterior.features()
         if length > observed:
             imagined, _ = self.world.imagine(

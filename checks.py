@@ -6,6 +6,7 @@ import math
 import os
 
 import config as configuration
+import environments
 import files
 import variants
 from config import SENSORS, Config, UserError, resolve
@@ -40,12 +41,7 @@ def check(config):
     """Raise `UserError` for values that are wrong together, names that are unknown, a folder that
     cannot be used and sizes that no memory holds."""
     judging = config.test or config.inspect
-    parts = config.task.split('_', 2)
-    if config.task != 'wipe_table' and (
-            len(parts) != 3 or parts[0] != 'dmc' or not all(parts)):
-        raise UserError(
-            f'--task {config.task!r} is not dmc_<domain>_<task> or wipe_table; type for example '
-            '--task dmc_walker_walk')
+    task(config)
     if config.xla and config.devices == 'all':
         raise UserError('--xla compiles for one device; type it without --devices all')
     names = config.sensors.split(',')
@@ -73,7 +69,7 @@ def check(config):
             raise UserError(
                 f'--corrupt names {sensor}, which is not among --sensors {config.sensors}')
     entries = math.ceil(config.time_limit / config.action_repeat) + 1
-    if config.length > entries:
+    if config.time_limit and config.length > entries:
         raise UserError(
             f'--length {config.length} is more than the {entries} entries of an episode '
             '(one for each action_repeat of the time_limit, and one of the reset); type a smaller '
@@ -103,6 +99,20 @@ def method(config):
                 raise UserError(
                     f'--bound_weight names {name}, which --sensor_loss reconstructs: it has no '
                     'bound')
+
+
+def task(config):
+    """Raise `UserError` where no family has the task, or an option is not for its family."""
+    family = environments.family(config.task)
+    usual = Config()
+    for other in environments.FAMILIES.values():
+        for option in set(other.options) - set(family.options):
+            if getattr(config, option) != getattr(usual, option):
+                raise UserError(f'--{option} is for tasks {other.names}, not for {config.task}')
+    if config.natural and not family.backgrounds:
+        raise UserError(
+            f'--natural: where the background of {config.task} is, nothing says; leave it out')
+    configuration.sensor_keys(config.sensor_map)
 
 
 def folder(config):

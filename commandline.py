@@ -15,6 +15,7 @@ import sys
 import types
 
 import checks
+import environments
 import files
 from config import LARGEST, PRESETS, SENSORS, Config, Ratios, UserError, sections
 
@@ -174,7 +175,8 @@ def parse(method, arguments):
             except ValueError as wanted:
                 shown = repr(text if len(text) <= LONG else text[:LONG] + '...')
                 raise UserError(f'--{name} takes {wanted}, not {shown}') from None
-    values = PRESETS[chosen.get('preset', 'paper')] | method.defaults | chosen
+    family = environments.defaults(chosen.get('task', Config.task))
+    values = family | PRESETS[chosen.get('preset', 'paper')] | method.defaults | chosen
     values = {name: value for name, value in values.items() if name in flags}
     config = Config(**values)
     checks.purpose(config, chosen)

@@ -117,8 +117,8 @@ class Config:
         '', 'Folder of the run: checkpoints, episodes, logs. The same folder resumes.',
         path=True)
     task: str = option(
-        'dmc_walker_walk', 'Task: dmc_<domain>_<task> of the control suite, or wipe_table '
-        '(docs/wiping.md).', model=True)
+        'dmc_walker_walk', 'Task: dmc_<domain>_<task> of the control suite, wipe_table, gym_<id> '
+        'or gym_<module>:<id> of gymnasium, atari_<game> (docs/tasks.md).', model=True)
     preset: str = option(
         'paper', 'Set of values to start from: the published numbers, a two-core CPU, or a '
         'run of the whole pipeline in about a minute.', choices=('paper', 'cpu', 'debug'))
@@ -153,8 +153,14 @@ class Config:
     option = section('Environment')
     sensors: str = option(
         'all', 'Sensors of the agent, as image,depth,touch; all: image, depth and touch where the '
-        'task has them; proprioception and audio are there only by name.', model=True)
-    natural: bool = option(True, 'Put natural videos behind the body.')
+        'task has them; proprioception and audio are there only by name, but for gym tasks.',
+        model=True)
+    sensor_map: str = option(
+        '', 'For gym tasks: which parts of the observation the sensors are, as '
+        'image=rgb,proprioception=state+goal; render: the picture that the task draws. Default: '
+        'by their names and kinds.', model=True)
+    natural: bool = option(True, 'Put natural videos behind the body; False where nothing says '
+                           'where it is, in gym and atari tasks.')
     natural_variety: bool = option(
         False, 'Each episode draws how its video is played: forward or backward, at 1 to 3 frames '
         'a decision, mirrored or not.')
@@ -169,8 +175,13 @@ class Config:
     corrupt: str = option(
         '', 'Faults that no flag tells of, as image=noise:0.1,depth=freeze:0.05,touch=spikes:0.02 '
         '(also patch and delay); with --test, conditions of their own.')
-    action_repeat: int = option(2, 'Steps for which a decision is held.', low=1, model=True)
-    time_limit: int = option(1000, 'Steps of an episode.', low=1)
+    action_repeat: int = option(
+        2, 'Steps for which a decision is held; 1 in gym tasks, 4 in atari.', low=1, model=True)
+    time_limit: int = option(
+        1000, "Steps of an episode; 0, and the default of gym and atari: the task's own.", low=0)
+    full_actions: bool = option(
+        False, 'For atari tasks: all 18 actions of the console, and not those of the game alone.',
+        model=True)
     envs: int = option(1, 'Environments that collect in parallel, a process each.', low=1)
     stagger: bool = option(
         True, 'Cut the first episodes of parallel environments, each at its share of the time '
@@ -250,7 +261,8 @@ class Config:
         '(never without all that are named), while it is still scored or predicted; as '
         'miss_ratio.', low=0, high=1)
     pcont: bool = option(
-        False, 'Learn when episodes end, and discount imagination by it.', model=True)
+        False, 'Learn when episodes end, and discount imagination by it; True in gym and atari '
+        'tasks.', model=True)
     probe_frames: int = option(
         32, 'Frames an update on which the decoders that only draw pictures are trained; '
         '0: no such decoders.', low=0, model=True, own=True)
@@ -267,9 +279,11 @@ class Config:
         0.0, "Weight of the actor's entropy in its loss, reward a nat (DreamerV2).", low=0)
     explore_noise: float = option(
         0.3, 'Standard deviation of the noise added to actions while collecting.', low=0)
+    explore_epsilon: float = option(
+        0.1, 'Chance that a choice among actions is a random one while collecting.', low=0, high=1)
     refine_actions: bool = option(
         False, 'Trajectory optimisation: move each action along the gradient of its imagined '
-        'return.')
+        'return; nothing where actions are choices.')
     refine_rate: float = option(0.003, 'Step size of the trajectory optimisation.', low=0)
     search_candidates: int = option(
         0, 'Forward search: act by the best of so many imagined rollouts; 0: no search. '
@@ -392,6 +406,20 @@ def faults(text):
                 f'--corrupt {sensor}={kind}:<number> takes a {"whole " * row.whole}number from 0 '
                 f'to {row.high:g} ({row.amount}), not {number[:60]!r}')
         found.append((sensor, kind, amount))
+    return found
+
+
+def sensor_keys(sensor_map):
+    """sensor -> list of parts of the observation, from `sensor_map`."""
+    found = {}
+    for pair in filter(None, sensor_map.split(',')):
+        sensor, _, keys = pair.partition('=')
+        if sensor not in SENSORS or sensor in found or not all(keys.split('+')):
+            raise UserError(
+                '--sensor_map takes <sensor>=<part>,... with each sensor of '
+                f'{", ".join(SENSORS)} once, as image=rgb,proprioception=state+goal, not '
+                f'{sensor_map!r}')
+        found[sensor] = keys.split('+')
     return found
 
 

@@ -89,11 +89,12 @@ class RecurrentStateSpaceModel(tf.Module):
         """The functions of one entry, with the weights read and cast to `compute` once."""
         return Dynamics(self, compute or self.precision.compute)
 
-    def filter(self, embedding, action, noise):
+    def filter(self, embedding, action, noise, first=None):
         """Posterior and prior states [B, L, ...] of sequences that start from zeros; of the
         posterior a sample, of the prior its mean.
 
-        embedding [B, L, E], action [B, L, A] (a_t led to entry t), noise [B, L, S]. The same
+        embedding [B, L, E], action [B, L, A] (a_t led to entry t), noise [B, L, S]; first [B, L]
+        (bool): entries that begin an episode, which start from zeros too. The same
         as transition, posterior and prior entry by entry; what does not depend on the
         recurrence is computed for all entries at once, before or after the loop.
         """
@@ -109,14 +110,19 @@ class RecurrentStateSpaceModel(tf.Module):
             self.precision.compute, rows=slice(self.deter, None), activation=False)
         action, embedding = from_action(action), tf.cast(from_embedding(embedding), tf.float32)
 
-        def entry(state, action, embedding, noise):
+        def entry(state, action, embedding, noise, goes_on=None):
+            if goes_on is not None:
+                state = state.map(lambda part: part * goes_on)
             inputs = tf.nn.elu(from_state(state.stochastic) + action)
             deterministic = dynamics.gated(inputs, state.deterministic)
             hidden = tf.nn.elu(from_deterministic(deterministic) + embedding)
             return dynamics.state(dynamics.posterior_output(hidden), noise, deterministic)
 
+        inputs = [action, embedding, noise]
+        if first is not None:
+            inputs.append(1 - tf.cast(first, tf.float32)[..., None])
         states = unrolled(entry, self.initial(action.shape[0]), [
-            tf.transpose(x, [1, 0, 2]) for x in (action, embedding, noise)])
+            tf.transpose(x, [1, 0, 2]) for x in inputs])
         posterior = states.map(lambda part: tf.transpose(part, [1, 0, 2]))
         return posterior, self.read().prior(posterior.deterministic, 0.0)
 

@@ -49,6 +49,12 @@ class Experiment:
         """sensor -> shape of its raw observation."""
         return {s: self.description.observation_space[s].shape for s in self.sensors}
 
+    @functools.cached_property
+    def actions(self):
+        """The part of actions.py for the environment's actions. Raises `UserError` for settings
+        that they cannot have."""
+        return actions.of(self.description.action_space, self.config)
+
     def seeds(self, purpose, number, count):
         """Seeds [count] for the `number`-th use of a purpose; no two share a stream."""
         words = [self.config.seed, *purpose.encode(), number]
@@ -71,8 +77,8 @@ class Experiment:
     def agent(self):
         """A fresh agent; the same seed gives the same weights, however many devices there are."""
         tools.seed_everything(self.config.seed)
-        return Agent(self.config, self.representation, self.shapes,
-                     actions.of(self.description.action_space, self.config), self.strategy)
+        return Agent(
+            self.config, self.representation, self.shapes, self.actions, self.strategy)
 
     def restored(self):
         """(agent, step of its checkpoint, path of the checkpoint): the run's last state, or that

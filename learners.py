@@ -90,6 +90,8 @@ class BehaviourLearner(tf.Module):
         # From the last entry no transition leads on.
         real = posterior.features()[:, :-1]
         soft_noise = actions.noise(random, *real.shape[:-1]) if self.soft else None
+        # Where nothing is learned of ends, all entries are as if the episode went on.
+        alive = tf.reshape(batch['discount'], [-1]) if config.pcont else 1.0
 
         def choose(state, noise):
             # Features without gradient: the actor learns through the dynamics alone.
@@ -99,7 +101,7 @@ class BehaviourLearner(tf.Module):
 
         def losses():
             features, entropy = self.world.imagine(start, choose, [actor_noise], prior_noise)
-            imagined, value, metrics = self.behaviour.losses(self.world, features, entropy)
+            imagined, value, metrics = self.behaviour.losses(self.world, features, entropy, alive)
             terms = [imagined] if config.use_dreamer else []
             if self.soft:
                 metrics['soft_actor_loss'] = soft = self.soft.actor_loss(real, soft_noise)

@@ -57,7 +57,8 @@ class Run:
         if self.config.eval_episodes:  # the last of all that a run does
             return self.returns('eval')['step'].max() >= self.config.steps
         # A run stops at its last step, in the middle of the episodes of its environments.
-        within = self.config.time_limit * self.config.envs
+        longest = self.config.time_limit or self.episodes['length'].max()
+        within = longest * self.config.envs
         return self.reached > self.config.steps - within
 
     def returns(self, mode):

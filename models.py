@@ -97,14 +97,15 @@ class WorldModel(tf.Module):
     def loss(self, batch, noise, hidden=None):
         """Total loss (scalar), its named terms and metrics, and the posterior [B, L, ...].
 
-        batch: raw observations with flags, action, reward, discount, each [B, L, ...].
+        batch: raw observations with flags, action, reward, discount, each [B, L, ...]; is_first
+        where a sequence may hold more than one episode.
         noise: standard normal [B, L, S], of the posterior's samples. hidden: sensor -> bool
         [B, 1, 1], sequences whose dynamics do not see it; it is predicted or scored all the same.
         """
         leading = list(batch['reward'].shape)
         embeddings = self.representation.embed(batch, *([hidden] if hidden else []))
         posterior, prior = self.dynamics.filter(
-            embeddings['joint'], batch['action'], noise)
+            embeddings['joint'], batch['action'], noise, batch.get('is_first'))
         features = posterior.features()
         divergence, pull, learns = self.divergence(posterior, prior)
         terms = {'reward_loss': -log_normal(batch['reward'], self.reward(features))}
@@ -221,9 +222,10 @@ class ActorCritic(tf.Module):
         returns = lambda_return(rewards, values, discounts, self.config.disclam)
         return returns, rewards, values, discounts
 
-    def losses(self, world, features, entropy):
+    def losses(self, world, features, entropy, alive=1.0):
         """(actor loss, value loss, metrics) on imagined features [H, N, F] and the entropies of
-        the actions that led to them [H, N], in nats.
+        the actions that led to them [H, N], in nats. alive [N]: 0 for starts at the end of a task,
+        after which nothing follows.
 
         Where returns are bootstrapped from the value itself it is evaluated once: the actor loss
         goes back through it to the features, the value loss to its weights.
@@ -232,7 +234,7 @@ class ActorCritic(tf.Module):
         values = self.value(features) if self.followers else values
         # The chance that an imagined state is reached at all: 1 for the first.
         weights = tf.stop_gradient(tf.math.cumprod(
-            tf.concat([tf.ones_like(discounts[:1]), discounts[:-2]], 0), 0))
+            tf.concat([tf.ones_like(discounts[:1]) * alive, discounts[:-2]], 0), 0))
         actor_loss = -tf.reduce_mean(weights * returns)
         if self.config.entropy_bonus:
             actor_loss -= self.config.entropy_bonus * tf.reduce_mean(entropy)

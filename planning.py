@@ -13,13 +13,22 @@ class Planner:
     def __init__(self, config, world, behaviour):
         self.config, self.world, self.behaviour = config, world, behaviour
         self.actions = behaviour.actions
+        # A choice has no neighbours to be moved to.
+        self.refines = config.refine_actions and self.actions.smooth
+
+    def advice(self):
+        """A line on what the configuration asks for and the actions do not allow; or None."""
+        if self.config.refine_actions and not self.refines:
+            return ('no trajectory optimisation (--refine_actions): it moves actions along a '
+                    'gradient, and those of this task are choices')
+        return None
 
     def improved(self, latent, policy, action, random):
         """Actions [N, A] in place of `action`, which is drawn from `policy` in `latent` [N, ...]:
         searched and refined, as far as the configuration asks for it."""
         if self.config.search_candidates:
             action = self.search(latent, policy, action, random)
-        if self.config.refine_actions:
+        if self.refines:
             action = self.refine(latent, action, random)
         return action
 

@@ -178,29 +178,41 @@ class Replay:
                 episode.memory = None
 
     def starts(self, length):
-        """How many different sequences of `length` entries there are, for each episode."""
-        return np.array([max(0, e.entries - length + 1) for e in self.episodes], np.int64)
+        """How many sequences of `length` entries begin in each episode: as many as lie within it.
+        In an episode that is shorter one begins at every entry, and goes on through the following
+        episodes; none where all together are shorter."""
+        entries = np.array([e.entries for e in self.episodes], np.int64)
+        if entries.sum() < length:
+            return np.zeros_like(entries)
+        return np.where(entries < length, entries, entries - length + 1)
 
     def sample(self, batch, length, seed):
         """A dict of arrays [batch, length, ...]: consecutive entries from starts drawn uniformly
-        among all that exist. The same seed and episodes give the same batch.
+        among all that exist, see `starts`; is_first (bool) is True where an episode begins. The
+        same seed and episodes give the same batch.
 
-        Raises UserError where no episode is long enough.
+        Raises UserError where there are not enough entries.
         """
         generator = np.random.default_rng(seed)
         ends = np.cumsum(self.starts(length))
         if not len(ends) or not ends[-1]:
             raise UserError(
-                f'no episode has {length} entries yet; type a smaller --length or a longer '
-                '--prefill')
+                f'the episodes do not have {length} entries yet; type a smaller --length or a '
+                'longer --prefill')
         result = {
             key: np.empty((batch, length, *shape), dtype)
             for key, (shape, dtype) in self.keys.items()}
+        result['is_first'] = np.zeros((batch, length), bool)
         for row, drawn in enumerate(generator.integers(ends[-1], size=batch)):
             place = int(np.searchsorted(ends, drawn, side='right'))
             start = int(drawn - (ends[place - 1] if place else 0))
-            for key, value in self.episodes[place].read(start, length).items():
-                result[key][row] = value
+            filled = 0
+            while filled < length:
+                count = min(length - filled, self.episodes[place].entries - start)
+                for key, value in self.episodes[place].read(start, count).items():
+                    result[key][row, filled:filled + count] = value
+                result['is_first'][row, filled] = start == 0
+                filled, start, place = filled + count, 0, (place + 1) % len(self.episodes)
         return result
 
     def batches(self, batch, length, seeds):

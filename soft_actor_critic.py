@@ -67,18 +67,20 @@ class SoftActorCritic(tf.Module):
         return tf.stop_gradient(reward + self.discount * discount * value)
 
     def learn(self, posterior, batch, random):
-        """One update each of critics and temperature; batch: action, reward, discount
-        [B, L, ...]."""
+        """One update each of critics and temperature; batch: action, reward, discount and perhaps
+        is_first [B, L, ...]."""
         features = posterior.features()
         before, after = features[:, :-1], features[:, 1:]
         action, reward, discount = (
             batch[key][:, 1:] for key in ('action', 'reward', 'discount'))
         noise = self.behaviour.actions.noise(random, 2, *reward.shape)
+        # From the last entry of an episode nothing leads to the first of another.
+        real = 1 - tf.cast(batch['is_first'][:, 1:], tf.float32) if 'is_first' in batch else 1.0
         target = self.target(after, reward, discount, noise[0])
 
         def critic_losses():
             values = self.critics(before, action)
-            losses = [0.5 * tf.reduce_mean(tf.math.squared_difference(value, target))
+            losses = [0.5 * tf.reduce_mean(real * tf.math.squared_difference(value, target))
                       for value in tf.unstack(values)]
             return losses, {
                 'critic_loss': tf.add_n(losses), 'critic_value': tf.reduce_mean(values)}

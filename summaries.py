@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import special, stats
 
 import config
+import environments
 from logs import everyone, order, short
 
 FINAL = 0.1  # the final return is the mean of this last part of the training episodes
@@ -131,13 +132,16 @@ def aggregate(groups):
     """Frame with columns method, at ('final' or a missing ratio), point, low, high, runs, tasks.
 
     Scores are returns over the largest return of the control suite, a reward of 1 at each of
-    time_limit (1000) steps. A method has only the tasks on which it has LEAST_RUNS runs, and only
-    tasks that all methods with such a one have are compared; printed lines name the rest.
+    time_limit (1000) steps; tasks whose rewards have no such bound are left out. A method has only
+    the tasks on which it has LEAST_RUNS runs, and only tasks that all methods with such a one have
+    are compared; printed lines name the rest.
     """
     scores = []
     for run in everyone(groups):
+        if not environments.largest_reward(run.config.task):
+            continue
         found = evaluations([run], 'ratio')['mean'].to_dict()
-        scores += [(at, run.method, run.config.task, value / run.config.time_limit)
+        scores += [(at, run.method, run.config.task, value / (run.config.time_limit or 1000))
                    for at, value in ({'final': final_return(run)} | found).items()]
     scores = pd.DataFrame(scores, columns=['at', 'method', 'task', 'score']).dropna()
     rows, said = [], set()

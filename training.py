@@ -62,7 +62,8 @@ def dry_run(experiment):
     for sensor, shape in experiment.shapes.items():
         row, kind = configuration.SENSORS[sensor], description.observation_space[sensor].dtype
         print(f'  {sensor:<22}{shape!s:<16}{kind!s:<9}{row.unit}')
-    print(f'  {"actions":<22}{description.action_space.shape}')
+    choice = ' one of' * (not agent.actions.smooth)
+    print(f'  {"actions":<22}{description.action_space.shape}{choice}')
     print('\ntrainable values')
     for part, count in agent.parts().items():
         print(f'  {part:<22}{count:>14,}')
@@ -74,7 +75,7 @@ def dry_run(experiment):
     print(f'  replay on disk        {disk:>10.2f} GB after {config.steps:,} steps')
     print(f'  replay in memory      {min(disk, config.replay_memory):>10.2f} GB (--replay_memory)')
     print(f'  one training batch    {entry * config.batch * config.length / 1e9:>10.2f} GB')
-    if advice := devices.advice():
+    for advice in filter(None, (devices.advice(), agent.planner.advice())):
         print(f'\n{advice}')
 
 
@@ -85,7 +86,8 @@ class Trainer:
         self.experiment, self.config = experiment, experiment.config
         config, self.folder = experiment.config, experiment.folder
         computing = experiment.device  # what is wrong with the devices...
-        self.sensors = experiment.sensors  # ... or the environment shows before...
+        # ... or with the environment, or for its actions, shows before...
+        self.sensors, _ = experiment.sensors, experiment.actions
         self._prepare_folder()  # ... anything is written
         self.environments = experiment.environments(
             'train', config.envs, experiment.seeds('train', 0, 1)[0])
@@ -110,7 +112,7 @@ class Trainer:
             f'products on {computing}; ' + (
                 f'resumed at {self.step:,} steps, {int(self.agent.updates):,} updates'
                 if resumed or self.step else 'a new run') + f' in {self.folder}')
-        if advice := devices.advice():
+        for advice in filter(None, (devices.advice(), self.agent.planner.advice())):
             self.say(advice)
 
     def _prepare_folder(self):
@@ -201,12 +203,7 @@ class Trainer:
                 self._episode('cut' if part else mode, episode)
 
     def _can_sample(self):
-        starts = self.replay.starts(self.config.length)
-        if len(starts) >= 2 * self.config.envs and not starts.any():
-            raise UserError(
-                f'the episodes of {self.config.task} are shorter than --length '
-                f'{self.config.length}; type a smaller --length')
-        return bool(starts.any())
+        return bool(self.replay.starts(self.config.length).any())
 
     def train_until_due(self):
         """Updates until the schedule is met, with the progress shown at each."""

@@ -15,13 +15,11 @@ import gymnasium
 import numpy as np
 
 from config import SENSORS, UserError, faults, flag, ratios, resolve
-from environments.control_suite import ControlSuite
-from environments.wiping import WipeTable
+from environments import family
 
 FOREGROUND = 100  # a pixel whose red value is above this belongs to the body
 LONGEST_DROP = 14  # decisions; a sensor that freezes is stuck as long
 FASTEST = 3  # frames of a video in a decision
-FAMILIES = {'dmc': ControlSuite, 'wipe': WipeTable}  # the tasks of a prefix
 
 
 def _generator(seed, *key):
@@ -316,8 +314,7 @@ def make(config, split, seed):
     anew all that is random: the task, the backgrounds, the faults and the drops, each by its own
     stream.
     """
-    env = FAMILIES[config.task.split('_')[0]](
-        config.task, config.sensors, config.action_repeat, config.time_limit, config.render, seed)
+    env = family(config.task).make(config, seed)
     if config.natural and 'image' in env.observation_space.spaces:
         env = NaturalBackground(
             env, background_videos(config, split), seed, config.natural_variety)

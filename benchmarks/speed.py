@@ -41,8 +41,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 import commandline  # noqa: E402
+import environments  # noqa: E402
 import processes  # noqa: E402
-import wrappers  # noqa: E402
 from config import SENSORS, UserError, flag  # noqa: E402
 
 METHODS = ('mummi', 'cvrl', 'dreamer')
@@ -117,8 +117,7 @@ def experiment(config, chosen):
 def environment(config, chosen):
     # This process has no TensorFlow, beside which it could not render.
     random, rows, repeats = np.random.default_rng(config.seed), [], chosen.repeats
-    env = wrappers.FAMILIES[config.task.split('_')[0]](
-        config.task, config.sensors, config.action_repeat, config.time_limit, config.render)
+    env = environments.family(config.task).make(config, config.seed)
     camera, readers = env.camera, env.readers
     env.camera = None  # what is left is physics, touch and reward
     env.readers = {name: readers[name] for name in readers if SENSORS[name].kind != 'picture'}

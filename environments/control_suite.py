@@ -1,15 +1,13 @@
 """The tasks of the dm_control suite, `dmc_<domain>_<task>`, and what can be sensed of them."""
 
 import difflib
-import os
-import sys
 import xml.etree.ElementTree
 
 import gymnasium
 import numpy as np
 
 from config import SENSORS, UserError
-from environments import SIZE, no_opengl
+from environments import SIZE, choose_opengl, chosen, no_opengl
 from environments.sound import BANDS, Ear
 
 _FOOT = dict(type='ellipsoid', pos='.01 0 -.06', size='.15 .05 .02')
@@ -30,23 +28,13 @@ TOUCH_SITES = {
 # dog_fetch rides on the ball.
 CAMERAS = {'quadruped': 2, 'lqr': 1, 'dog_fetch': 2}
 
-# What MUJOCO_GL may be: three names, and words for the default and for none.
-BACKENDS = ('egl', 'osmesa', 'glfw', 'on', 'enable', 'enabled', 'true', '1',
-            'off', 'disable', 'disabled', 'false', '0')
+# Steps of an episode where no limit is given: that of nearly all tasks of the suite.
+TIME_LIMIT = 1000
 
 
 def load_opengl():
     """Load OpenGL into the process, in the way that MUJOCO_GL says."""
-    backend = os.environ.get('MUJOCO_GL')
-    if sys.platform == 'linux' and not backend:
-        os.environ['MUJOCO_GL'] = 'egl'
-    elif backend and backend not in BACKENDS:
-        raise UserError(
-            f'MUJOCO_GL is {backend!r}, which names no way to render; set it to egl, osmesa or '
-            'glfw, or unset it')
-    # Mesa renders on the calling thread: on pictures this small 1 or 2 threads of its own were
-    # no faster (1.2 ms light, 22 ms full), and the other cores are for training.
-    os.environ.setdefault('LP_NUM_THREADS', '0')
+    choose_opengl()
     try:
         from dm_control import mujoco  # noqa: F401
     except Exception as error:  # PyOpenGL's own errors are of many types
@@ -219,6 +207,13 @@ READERS = {'image': Image, 'depth': Depth, 'touch': Touch, 'proprioception': Pro
            'audio': Audio}
 
 
+def make(config, seed):
+    """The environment of a configuration whose task is of the suite."""
+    return ControlSuite(
+        config.task, config.sensors, config.action_repeat, config.time_limit or TIME_LIMIT,
+        config.render, seed)
+
+
 class ControlSuite(gymnasium.Env):
     """A task of the dm_control suite whose observations are sensors.
 
@@ -254,13 +249,7 @@ class ControlSuite(gymnasium.Env):
         self.environment.task.get_observation = lambda physics: {}
         if sensors == 'all':
             readers = {name: part for name, part in readers.items() if not SENSORS[name].by_name}
-        else:
-            for lacking in sorted(set(sensors.split(',')) - set(readers)):
-                raise UserError(
-                    f'{task} has no sensor {lacking}; type --sensors {",".join(readers)}, or some '
-                    'of them')
-            readers = {name: part for name, part in readers.items() if name in sensors.split(',')}
-        self.readers = readers
+        self.readers = readers = chosen(task, readers, sensors)
         self.observation_space = gymnasium.spaces.Dict({
             name: reader.space for name, reader in readers.items()})
 

@@ -97,6 +97,13 @@ READERS = {'image': Image, 'depth': Depth, 'touch': Touch, 'proprioception': Pro
 USUAL = 'image', 'depth', 'touch'  # of --sensors all
 
 
+def make(config, seed):
+    """The environment of a configuration whose task is `wipe_table`."""
+    return WipeTable(
+        config.task, config.sensors, config.action_repeat, config.time_limit or LIMIT,
+        config.render, seed)
+
+
 class WipeTable(gymnasium.Env):
     """The table-wiping task; its observations are sensors.
 

@@ -31,12 +31,14 @@ def settings(method, *words):
         '--no-refine_actions', *words])
 
 
-def build(method, *words, seed=0, actions=ACTIONS):
-    """A fresh agent; the same seed gives the same weights and noise."""
+def build(method, *words, seed=0, actions=ACTIONS, part=None):
+    """A fresh agent; the same seed gives the same weights and noise. part: of actions.py, instead
+    of so many numbers."""
     tools.seed_everything(seed)
     config = settings(method, *words)
     return Agent(
-        config, METHODS[method][0], SHAPES, Continuous(actions, config.explore_noise))
+        config, METHODS[method][0], SHAPES,
+        part or Continuous(actions, config.explore_noise))
 
 
 def observations(*leading, seed=0, missing=True):

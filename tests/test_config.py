@@ -207,6 +207,7 @@ def configs(draw):
         miss_ratio=ratio, steps=st.integers(10 ** 6, LARGEST), prefill=st.integers(1, 10 ** 6),
         checkpoint=st.just(''),
         test_ratios=st.just(FIELDS['test_ratios'].default), test_episodes=st.just(10),
+        full_actions=st.just(False),
         length=st.integers(2, 50), time_limit=st.integers(980, 10000),
         action_repeat=st.integers(1, 20), test=st.just(False), inspect=st.just(False))
     values = {}
@@ -288,7 +289,14 @@ def test_any_valid_configuration_can_be_typed(wanted):
     (['--task', 'walker_walk'], ["'walker_walk'", 'dmc_<domain>_<task>', 'dmc_walker_walk']),
     (['--task', 'dmc_walker'], ["'dmc_walker'", 'dmc_<domain>_<task>']),
     (['--task', 'dmc__walk'], ["'dmc__walk'", 'dmc_<domain>_<task>']),
-    (['--task', 'gym_walker_walk'], ["'gym_walker_walk'", 'dmc_<domain>_<task>']),
+    (['--task', 'robo_walk'], ["'robo_walk'", 'dmc_<domain>_<task>', 'gym_<id>', 'atari_<game>']),
+    (['--task', 'gym_'], ["'gym_'", 'gym_<module>:<id>', '--task gym_Pendulum-v1']),
+    (['--task', 'atari_'], ["'atari_'", 'atari_<game>', '--task atari_pong']),
+    (['--task', 'gym_Pendulum-v1', '--natural'], ['--natural', 'gym_Pendulum-v1']),
+    (['--full_actions'], ['--full_actions', 'atari_<game>', 'dmc_walker_walk']),
+    (['--task', 'atari_pong', '--sensor_map', 'image=rgb'], ['--sensor_map', 'gym_<id>']),
+    *((['--task', 'gym_Pendulum-v1', '--sensor_map', text], ['--sensor_map', repr(text)])
+      for text in ('image', 'smell=rgb', 'image=', 'image=a,image=b', 'image=a+', '=a')),
     (['--natural', '--natural_train', 'gone.pkl'], [
         '--natural_train gone.pkl', 'natural.py', '--no-natural']),
     (['--natural', '--natural_valid', 'gone.pkl'], [
@@ -583,6 +591,23 @@ def test_paper_preset_is_the_published_numbers():
     found = vars(commandline.parse(mummi.METHOD, [
         '--logdir=unused', f'--natural_train={__file__}', f'--natural_valid={__file__}']))
     assert {name: found[name] for name in published} == published
+
+
+@pytest.mark.parametrize('words, wanted', [
+    ([], dict(natural=False, action_repeat=1, time_limit=0, pcont=True)),
+    (['--action_repeat', '3', '--no-pcont', '--time_limit', '170'],
+     dict(natural=False, action_repeat=3, time_limit=170, pcont=False)),
+    (['--preset', 'debug'], dict(natural=False, action_repeat=1, time_limit=100, pcont=True))])
+def test_family_of_the_task_changes_defaults_and_explicit_options_win(words, wanted):
+    found = vars(commandline.parse(
+        mummi.METHOD, ['--logdir', 'unused', '--task', 'gym_Pendulum-v1', *words]))
+    assert {name: found[name] for name in wanted} == wanted
+
+
+def test_sensor_map_is_read_as_it_is_typed():
+    assert config.sensor_keys('image=rgb,proprioception=state+goal') == {
+        'image': ['rgb'], 'proprioception': ['state', 'goal']}
+    assert config.sensor_keys('') == {}
 
 
 def test_sensor_table_is_the_published_scales_and_weights():

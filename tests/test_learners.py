@@ -67,6 +67,8 @@ def plain_gradients(agent, batch, noise):
         returns = tf.stack(returns[:-1])
         weights = tf.stop_gradient(tf.stack([
             tf.reduce_prod(discount[:k], 0) for k in range(agent.config.horizon - 1)]))
+        if agent.config.pcont:  # nothing is imagined from where the task ended
+            weights *= tf.reshape(batch['discount'], [1, -1])
         actor_loss = -tf.reduce_mean(weights * returns)
         value_loss = tf.reduce_mean(weights * 0.5 * (
             np.log(2 * np.pi) + (tf.stop_gradient(returns) - value[:-1]) ** 2))
@@ -299,8 +301,12 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize('method, words', [('mummi', ()), ('dreamer', ('--pcont',))])
-def test_first_updates_are_those_that_equal_the_release(method, words):
+def test_first_updates_are_those_that_equal_the_release(method, words, monkeypatch):
     agent = helpers.build(method, *words)
+    losses = agent.behaviour.losses
+    # At that revision the ends of a task were starts of imagination like all others.
+    monkeypatch.setattr(agent.behaviour, 'losses', lambda world, features, entropy, alive: losses(
+        world, features, entropy))
     for seed, wanted in enumerate(GOLDEN[method]):
         metrics = agent.train(helpers.tensors(helpers.sequences(seed=seed)))
         np.testing.assert_allclose(

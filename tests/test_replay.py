@@ -47,7 +47,8 @@ def test_steps_and_lengths_are_in_the_names_and_decide_what_is_counted(tmp_path)
     assert names(tmp_path) == ['0000000-5.npz', '0000001-3.npz', '0000002-8.npz']
     for one in replay, *(reopened(tmp_path, memory)[0] for memory in (0, 2)):
         assert one.steps == 2 * (4 + 2 + 7)
-        assert one.starts(3).tolist() == [3, 1, 6] and one.starts(6).tolist() == [0, 0, 3]
+        assert one.starts(3).tolist() == [3, 1, 6] and one.starts(6).tolist() == [5, 3, 3]
+        assert one.starts(16).tolist() == [5, 3, 8] and one.starts(17).tolist() == [0, 0, 0]
         assert one.number == 3
     assert Replay(tmp_path, 4).steps == 4 * (4 + 2 + 7)
 
@@ -72,13 +73,14 @@ def test_what_is_in_the_folder_beside_episodes_is_left_alone(tmp_path):
 
 
 def test_every_start_of_every_episode_is_drawn_equally_often(tmp_path):
-    replay = fill(tmp_path, [5, 3, 2, 8])
-    wanted = [100 * e + s for e, starts in ((0, 3), (1, 1), (3, 6)) for s in range(starts)]
-    drawn = replay.sample(6000, 3, seed=4)['reward'][:, 0]
+    replay = fill(tmp_path, [5, 3, 2, 8])  # the third is shorter than a sequence
+    starts = (0, 3), (1, 1), (2, 2), (3, 6)
+    wanted = [100 * e + s for e, count in starts for s in range(count)]
+    drawn = replay.sample(7200, 3, seed=4)['reward'][:, 0]
     values, counts = np.unique(drawn, return_counts=True)
     assert values.tolist() == wanted  # the last is 305: entries 5, 6 and 7 of 8
-    # Chi-square with 9 degrees of freedom: above 27.9 once in a thousand.
-    assert np.sum((counts - 600) ** 2 / 600) < 27.9
+    # Chi-square with 11 degrees of freedom: above 31.3 once in a thousand.
+    assert np.sum((counts - 600) ** 2 / 600) < 31.3
 
 
 @pytest.mark.parametrize('memory', [0, 2])
@@ -88,11 +90,32 @@ def test_sequences_are_consecutive_entries_of_one_episode(memory, tmp_path):
     batch = reopened(tmp_path, memory)[0].sample(200, 4, seed=0)
     whole = [episode(number, entries) for number, entries in enumerate(lengths)]
     assert {key: value.shape[:2] for key, value in batch.items()} == dict.fromkeys(
-        whole[0], (200, 4))
+        [*whole[0], 'is_first'], (200, 4))
+    is_first = batch.pop('is_first')
     for row in range(200):
         number, start = divmod(int(batch['reward'][row, 0]), 100)
+        assert is_first[row].tolist() == [start == 0, False, False, False]
         assert same({key: value[row] for key, value in batch.items()},
                     {key: value[start:start + 4] for key, value in whole[number].items()})
+
+
+@pytest.mark.parametrize('memory', [0, 2])
+def test_sequences_of_short_episodes_go_on_through_the_following_ones(memory, tmp_path):
+    lengths = [2, 9, 3, 1]
+    replay = fill(tmp_path, lengths, memory)
+    # After the last episode comes the first.
+    stream = [(100 * e + s, s == 0) for e in (2, 3, 0, 1) for s in range(lengths[e])]
+    long = [(100 + s, s == 0) for s in range(9)]
+    wanted = {tuple(long[start:start + 5]) for start in range(5)}
+    wanted |= {tuple(stream[start:start + 5]) for start in range(6)}
+    batch = replay.sample(500, 5, 0)
+    assert wanted == {
+        tuple((int(reward), bool(first)) for reward, first in zip(*rows))
+        for rows in zip(batch['reward'], batch['is_first'])}
+    for row, sequence in enumerate(batch['reward'].astype(int)):
+        for place, (number, entry) in enumerate(divmod(reward, 100) for reward in sequence):
+            one = episode(number, lengths[number])
+            assert all(np.array_equal(batch[key][row, place], one[key][entry]) for key in one)
 
 
 def test_batch_depends_on_the_seed_and_the_episodes_alone(tmp_path):
@@ -109,7 +132,7 @@ def test_reading_from_files_equals_reading_from_memory(tmp_path):
     replay = fill(tmp_path, [5, 30, 8])
     wanted = replay.sample(50, 5, 3)
     assert {value.dtype for value in wanted.values()} == {
-        np.dtype(kind) for kind in ('uint8', 'float16', 'float32')}
+        np.dtype(kind) for kind in ('uint8', 'float16', 'float32', 'bool')}
     for memory in 0, 1e-5, 2:
         assert same(wanted, reopened(tmp_path, memory)[0].sample(50, 5, 3))
     assert same(wanted, fill(tmp_path / 'other', [5, 30, 8], memory=0).sample(50, 5, 3))
@@ -145,10 +168,10 @@ def test_batches_are_those_of_sample_in_the_order_of_the_seeds(memory, tmp_path)
 
 
 @pytest.mark.parametrize('memory', [0, 2])
-def test_too_short_episodes_are_never_drawn_and_too_few_are_an_error(memory, tmp_path):
+def test_too_few_entries_are_an_error(memory, tmp_path):
     replay = fill(tmp_path, [3, 6, 5], memory)
-    assert set(replay.sample(100, 6, 0)['reward'][:, 0]) == {100}
-    for length in 7, 50:
+    assert replay.sample(1, 14, 0)['is_first'].sum() >= 2
+    for length in 15, 50:
         with pytest.raises(UserError, match=f'{length} entries'):
             replay.sample(1, length, 0)
         with pytest.raises(UserError, match='--length'):
@@ -275,7 +298,8 @@ def test_any_flipped_byte_is_found_or_changes_nothing(mask, tmp_path):
             assert names(tmp_path) == ['0000000-3.npz', '0000001-3.npz.damaged'], place
         assert len(replay.episodes) == 2 - len(said)
         assert same(replay.sample(9, 3, 0), {
-            key: np.stack([value] * 9) for key, value in arrays.items()}), place
+            key: np.stack([value] * 9)
+            for key, value in (arrays | {'is_first': np.arange(3) == 0}).items()}), place
         outcomes.add(len(said))
     assert outcomes == {0, 1}
 

@@ -1,0 +1,277 @@
+"""Tasks of gymnasium, `gym_<id>` or `gym_<module>:<id>`: any environment seen by the sensors that
+its observations can be, and by a rendered picture where they hold none."""
+
+import contextlib
+import functools
+import importlib
+import os
+import sys
+
+import gymnasium
+import numpy as np
+
+from config import SENSORS, UserError, sensor_keys
+from environments import SIZE, choose_opengl, chosen, no_opengl, spaces
+
+# Steps of an episode where neither the task nor --time_limit names a limit: an episode that never
+# ends is never learned from.
+LONGEST = 10000
+
+# What the ids of a package begin with -> the module that registers them, of requirements-tasks.txt.
+PACKAGES = {
+    'ALE/': 'ale_py', 'MiniGrid-': 'minigrid', 'BabyAI-': 'minigrid',
+    'Adroit': 'gymnasium_robotics'}
+
+RENDER = 'render'  # in --sensor_map: the picture that the task draws of itself
+
+
+def make(config, seed):
+    """The environment of a configuration whose task is `gym_<id>`. Raises `UserError` where it is
+    unknown or cannot be built."""
+    name = config.task.removeprefix('gym_')
+    module, _, name = name.rpartition(':')
+    modules = [module] if module else [
+        package for start, package in PACKAGES.items() if name.startswith(start)]
+    for module in modules:
+        register(module, config.task)
+    build = functools.partial(built, config.task, name, limit(name, config))
+    env = build()
+    if needs_picture(env, config):
+        words = {'render_mode': 'rgb_array'}
+        if hasattr(env.unwrapped, 'mujoco_renderer'):
+            words |= dict(width=SIZE, height=SIZE)
+        env.close()
+        env = build(**words)
+        if config.render == 'light' and hasattr(env.unwrapped, 'mujoco_renderer'):
+            quality = env.unwrapped.model.vis.quality
+            quality.offsamples = quality.shadowsize = 0
+            env.unwrapped.model.mat_reflectance[:] = 0
+    return SensorTask(env, config, seed)
+
+
+def register(module, task):
+    """Import what registers a task's id: a package, or a module of the user's."""
+    choose_opengl()
+    os.environ.setdefault('SDL_VIDEODRIVER', 'dummy')  # pygame draws without a screen
+    os.environ.setdefault('SDL_AUDIODRIVER', 'dummy')
+    os.environ.setdefault('PYGAME_HIDE_SUPPORT_PROMPT', '1')
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.split('.')[0]:
+            raise  # something that the module itself imports
+        if module in PACKAGES.values():
+            raise missing(task, f'the package {module}') from None
+        raise UserError(
+            f'--task {task}: no module {module}; it has to lie in this folder or on PYTHONPATH, '
+            'or to be installed') from None
+
+
+def missing(task, what):
+    return UserError(
+        f'--task {task} needs {what}; type python -m pip install -r requirements-tasks.txt')
+
+
+def lacking(task, error):
+    """The `UserError` for gymnasium's own, which names what a task of its families needs."""
+    if 'pygame' in str(error):
+        return missing(task, 'the package pygame for its picture')
+    return UserError(f'--task {task} needs a package that is not installed: {_line(error)}')
+
+
+def limit(name, config):
+    """`max_episode_steps` of an id: the limit that is given, or None for the task's own."""
+    if config.time_limit:
+        return config.time_limit
+    with contextlib.suppress(gymnasium.error.Error):  # of an unknown id: said when it is made
+        if gymnasium.spec(name).max_episode_steps is None:
+            return LONGEST
+    return None
+
+
+def built(task, name, steps, **words):
+    """The environment of the id `name`."""
+    choose_opengl()
+    try:
+        return gymnasium.make(name, max_episode_steps=steps, disable_env_checker=True, **words)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise lacking(task, error) from error
+    except gymnasium.error.Error as error:
+        raise UserError(f'no task {task}: {_line(error)}') from error
+
+
+def _line(error):
+    return ' '.join(str(error).split())
+
+
+# --- Sensors ---
+
+
+class Part:
+    """A sensor that is one part of the observation, put into its form by `convert`."""
+
+    def __init__(self, key, space, convert):
+        self.keys, self.space, self.convert = (key,), space, convert
+
+    def read(self, parts, env):
+        return self.convert(parts[self.keys[0]])
+
+
+class Vector:
+    """A sensor that is several parts of the observation, one after the other: float32 (n,).
+    Choices are ones and zeros."""
+
+    def __init__(self, plain):
+        self.keys, self.plain = tuple(plain), plain
+        size = sum(spaces.width(space) for space in plain.values())
+        self.space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+    def read(self, parts, env):
+        return np.concatenate([
+            np.asarray(gymnasium.spaces.flatten(space, parts[key]), np.float32)
+            for key, space in self.plain.items()])
+
+
+class Rendered:
+    """The picture that the task draws of itself, once a decision."""
+
+    keys = (RENDER,)
+    space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+
+    def read(self, parts, env):
+        return spaces.picture(env.render())
+
+
+IMAGE = Rendered.space
+DEPTH = gymnasium.spaces.Box(0, np.inf, (SIZE, SIZE, 1), np.float16)
+
+
+def reader(sensor, keys, plain):
+    """The reader of `sensor` from the parts `keys` of `plain` (key -> space), or None where they
+    are not of its kind."""
+    if sensor == 'image' and keys == [RENDER]:
+        return Rendered()
+    first = plain[keys[0]]
+    if SENSORS[sensor].kind != 'picture':
+        fit = all(spaces.width(plain[key]) for key in keys)
+        return Vector({key: plain[key] for key in keys}) if fit else None
+    if sensor == 'image' and len(keys) == 1 and spaces.is_picture(first):
+        return Part(keys[0], IMAGE, spaces.picture)
+    if sensor == 'depth' and len(keys) == 1 and spaces.channels(first) == 1:
+        return Part(keys[0], DEPTH, spaces.distances)
+    return None
+
+
+def readers(env, config):
+    """sensor -> reader, of all that `env` can be seen by.
+
+    By --sensor_map; then a part of a sensor's name is that sensor; then the first picture is the
+    image, or what the task draws of itself; then proprioception is all other numbers and choices.
+    Raises `UserError` for a map that does not fit, and where nothing is found.
+    """
+    task = config.task
+    plain = {key: space for key, space, _ in spaces.leaves(env.observation_space)}
+    found = {}
+    for sensor, keys in sensor_keys(config.sensor_map).items():
+        for key in keys:
+            if key not in plain and not (key == RENDER and draws(env)):
+                raise UserError(
+                    f'--sensor_map: {task} observes no {key}; it has '
+                    f'{", ".join([*plain, *[RENDER] * draws(env)])}')
+        found[sensor] = reader(sensor, keys, plain)
+        if found[sensor] is None:
+            raise UserError(
+                f'--sensor_map: {"+".join(keys)} of {task} cannot be the {sensor}, it is '
+                f'{", ".join(str(plain[key]) for key in keys)}')
+    used = [key for part in found.values() for key in part.keys]
+    free = [key for key in plain if key not in used]
+    for sensor in SENSORS:
+        if sensor in free and sensor not in found and (part := reader(sensor, [sensor], plain)):
+            # Of a name that says image, a small table of codes is none.
+            found[sensor] = part
+            free.remove(sensor)
+    seen = [key for key in free if spaces.is_picture(plain[key])] + [RENDER] * draws(env)
+    if 'image' not in found and seen:
+        found['image'] = reader('image', seen[:1], plain)
+    numbers = [key for key in free if key not in seen and spaces.width(plain[key])]
+    if 'proprioception' not in found and numbers:
+        found['proprioception'] = Vector({key: plain[key] for key in numbers})
+    if not found:
+        raise UserError(f'{task} observes nothing that a sensor can be: {env.observation_space}')
+    return chosen(task, {name: found[name] for name in SENSORS if name in found}, config.sensors)
+
+
+def draws(env):
+    """Whether the task can draw a picture of itself."""
+    return 'rgb_array' in env.metadata.get('render_modes', [])
+
+
+def needs_picture(env, config):
+    return any(part.keys == (RENDER,) for part in readers(env, config).values())
+
+
+# --- The environment ---
+
+
+class SensorTask(gymnasium.Env):
+    """An environment of gymnasium whose observations are sensors and whose actions are those that
+    the agent knows (see `spaces.control`).
+
+    Observations: as `readers` says. Rewards are summed over `config.action_repeat` steps; fewer
+    where the episode ends within them, and info has their number as `steps`. `terminated` and
+    `truncated` are the task's.
+
+    seed: of the first episode, until `reset` is given one.
+
+    Raises `UserError` for observations and actions that cannot be used, and where no picture can
+    be drawn; ValueError for an action that is not finite or not of shape (A,).
+    """
+
+    def __init__(self, env, config, seed):
+        self._env, self._task, self._repeat = env, config.task, config.action_repeat
+        self._first_seed = seed
+        self._readers = readers(env, config)
+        self.observation_space = gymnasium.spaces.Dict({
+            name: part.space for name, part in self._readers.items()})
+        try:
+            self.action_space, self._to_task = spaces.control(env.action_space)
+        except UserError as error:
+            raise UserError(f'{config.task} cannot be trained: {error}') from None
+
+    def reset(self, *, seed=None, options=None):
+        """options are those of the wrappers, and not the task's."""
+        seed = self._first_seed if seed is None else int(seed)
+        self._first_seed = None
+        super().reset(seed=seed)
+        observation, _ = self._env.reset(seed=seed)
+        return self._read(observation), {}
+
+    def step(self, action):
+        action = np.asarray(action)
+        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+            raise ValueError(
+                f'an action is {self.action_space.shape[0]} finite numbers, not {action}')
+        reward, steps, terminated, truncated = 0.0, 0, False, False
+        while steps < self._repeat and not (terminated or truncated):
+            observation, gained, terminated, truncated, _ = self._env.step(self._to_task(action))
+            reward += float(gained)
+            steps += 1
+        return self._read(observation), reward, bool(terminated), bool(truncated), {'steps': steps}
+
+    def close(self):
+        self._env.close()
+
+    def _read(self, observation):
+        parts = {key: value for key, _, value in spaces.leaves(
+            self._env.observation_space, observation)}
+        try:
+            return {name: part.read(parts, self._env) for name, part in self._readers.items()}
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise lacking(self._task, error) from error
+        except Exception as error:
+            if hasattr(self._env.unwrapped, 'mujoco_renderer') and RENDER in [
+                    key for part in self._readers.values() for key in part.keys]:
+                raise no_opengl(error) from error
+            raise

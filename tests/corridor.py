@@ -1,0 +1,108 @@
+"""A user's own module: environments of gymnasium that it registers, for the tests of gym tasks."""
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+CELLS = 5
+DRAWN = (32, 128, 3)
+
+
+class Corridor(gymnasium.Env):
+    """Five cells in a row, of which the last is the goal; actions 1 and 2 go left and right. It
+    starts in one of the first three and lets the reward be its number at each step."""
+
+    metadata = {'render_modes': ['rgb_array']}  # noqa: RUF012
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+        self.observation_space = spaces.Dict({
+            'rgb': spaces.Box(0, 255, (32, 64, 3), np.uint8),
+            'state': spaces.Dict({'place': spaces.Box(0, CELLS, (1,), np.float64),
+                                  'time': spaces.Box(0, np.inf, (1,), np.float32)}),
+            'door': spaces.Discrete(3),
+            'note': spaces.Text(5)})
+        self.action_space = spaces.Discrete(2, start=1)
+
+    def reset(self, *, seed=None, options=None):
+        assert not options, options  # the wrappers' own are not for a user's environment
+        super().reset(seed=seed)
+        self.place, self.time = int(self.np_random.integers(3)), 0
+        return self.observe(), {'mine': object()}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.place = max(0, self.place + (1 if action == 2 else -1))
+        self.time += 1
+        return self.observe(), self.place, self.place == CELLS - 1, False, {'mine': object()}
+
+    def observe(self):
+        rgb = np.zeros((32, 64, 3), np.uint8)
+        rgb[:, 10 * self.place:10 * self.place + 10, 0] = 200
+        return {'rgb': rgb, 'door': self.place % 3, 'note': 'hello', 'state': {
+            'place': np.array([self.place], np.float64),
+            'time': np.array([self.time], np.float32)}}
+
+    def render(self):
+        frame = np.full(DRAWN, 7, np.uint8)
+        frame[..., 1] = 50 * self.place
+        return frame
+
+
+class Numbers(gymnasium.Env):
+    """A vector and nothing that can be drawn; two actions with bounds of their own. The reward is
+    the first, what is observed both."""
+
+    def __init__(self, **_):
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+        self.action_space = spaces.Box(np.array([-1, 10.0]), np.array([3, np.inf]))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        return action.astype(float), float(action[0]), False, False, {}
+
+
+class Deaf(Numbers):
+    """Nothing to be seen but words."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.observation_space = spaces.Text(5)
+
+
+class Mute(Numbers):
+    """Actions that no agent here has."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.action_space = spaces.MultiDiscrete([100] * 5)
+
+
+class Seen(Numbers):
+    """A picture beside its depth, in the names of sensors, channels first."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.observation_space = spaces.Dict({
+            'image': spaces.Box(0, 1, (3, 20, 30), np.float32),
+            'depth': spaces.Box(0, np.inf, (128, 128), np.float32),
+            'touch': spaces.Box(0, np.inf, (2,), np.float32),
+            'side': spaces.Box(0, 255, (64, 64, 3), np.uint8)})
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return {'image': np.stack([np.full((20, 30), v, np.float32) for v in (0, 0.5, 1)]),
+                'depth': np.arange(128 * 128, dtype=np.float32).reshape(128, 128) / 1000,
+                'touch': np.array([3, 4], np.float32),
+                'side': np.zeros((64, 64, 3), np.uint8)}, {}
+
+
+gymnasium.register('Corridor-v0', Corridor, max_episode_steps=6)
+gymnasium.register('Endless-v0', Numbers)
+gymnasium.register('Deaf-v0', Deaf)
+gymnasium.register('Mute-v0', Mute)
+gymnasium.register('Seen-v0', Seen)

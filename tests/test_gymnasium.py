@@ -1,0 +1,287 @@
+"""Tests of the tasks of gymnasium and Atari: of a user's own (corridor.py), whatever is installed,
+and of packages, where they are. Nothing here imports TensorFlow, beside which OpenGL crashes."""
+
+import importlib.util
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import commandline
+import wrappers
+from config import SENSORS, Method, UserError
+from environments import atari, gymnasium_tasks, spaces
+
+CORRIDOR = 'gym_corridor:Corridor-v0'
+RIGHT, LEFT = np.float32([0, 1]), np.float32([1, 0])
+
+
+def settings(task, *words):
+    return commandline.parse(Method('mummi'), ['--logdir', 'unused', '--task', task, *words])
+
+
+def made(task, *words, miss_ratio='0', seed=0):
+    """The environment of a command line, with nothing missing."""
+    return wrappers.make(settings(task, '--miss_ratio', miss_ratio, *words), 'train', seed)
+
+
+def sensors(observation):
+    return {name: value for name, value in observation.items() if name in SENSORS}
+
+
+# --- Observations ---
+
+
+def test_parts_of_a_dict_become_the_image_and_the_proprioception():
+    env = made(CORRIDOR)
+    observation, info = env.reset(seed=3)
+    place = env.unwrapped._env.unwrapped.place
+    seen = sensors(observation)
+    assert set(seen) == {'image', 'proprioception'} and info == {}
+    # 32 x 64 pixels: two rows of the picture for each of them, the columns as they are.
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, 10 * place:10 * place + 10, 0] = 200
+    np.testing.assert_array_equal(seen['image'], image)
+    # door in zeros and ones, then state.place and state.time.
+    np.testing.assert_array_equal(
+        seen['proprioception'], [*np.eye(3)[place % 3], place, 0])
+    assert seen['proprioception'].dtype == np.float32
+    assert env.observation_space.contains(observation)
+
+
+def test_sensor_map_names_the_parts_and_the_drawn_picture():
+    env = made(CORRIDOR, '--sensor_map', 'image=render,proprioception=state.time+state.place',
+               '--action_repeat', '2')
+    env.reset(seed=0)
+    seen = sensors(env.step(RIGHT)[0])
+    place = env.unwrapped._env.unwrapped.place
+    np.testing.assert_array_equal(seen['proprioception'], [2, place])
+    assert seen['image'].shape == (64, 64, 3)
+    assert set(seen['image'].reshape(-1, 3).max(0)) == {7, 50 * place}
+
+
+def test_choices_alone_are_ones_and_zeros_and_what_cannot_be_drawn_is_not():
+    env = made('gym_FrozenLake-v1', '--sensors', 'proprioception')
+    assert env.observation_space['proprioception'].shape == (16,)
+    env = made('gym_corridor:Endless-v0')
+    assert set(sensors(env.observation_space)) == {'proprioception'}  # it cannot draw
+
+
+def test_parts_of_a_sensor_s_name_are_that_sensor():
+    env = made('gym_corridor:Seen-v0')
+    seen = sensors(env.reset()[0])
+    assert set(seen) == {'image', 'depth', 'touch'}
+    assert np.all(seen['image'] == [0, 128, 255]) and seen['image'].dtype == np.uint8
+    depth = (np.arange(128 * 128).reshape(128, 128) / 1000).reshape(64, 2, 64, 2).mean((1, 3))
+    np.testing.assert_allclose(seen['depth'][..., 0], depth, rtol=1e-3)
+    np.testing.assert_array_equal(seen['touch'], [3, 4])
+    assert env.observation_space.contains(env.reset()[0])
+
+
+@pytest.mark.parametrize('shape, kind, channels', [
+    ((64, 64, 3), np.uint8, 3), ((1, 20, 20), np.uint8, 1), ((3, 84, 84), np.uint8, 3),
+    ((96, 96), np.uint8, 1), ((64, 48, 4), np.uint8, 4), ((7, 7, 3), np.uint8, 0),
+    ((64, 64, 12), np.uint8, 0), ((64,), np.uint8, 0), ((4, 84, 84), np.uint8, 0)])
+def test_pictures_are_told_from_tables(shape, kind, channels):
+    assert spaces.channels(gymnasium.spaces.Box(0, 255, shape, kind)) == channels
+    if channels:
+        values = np.random.default_rng(0).integers(0, 256, shape).astype(kind)
+        found = spaces.picture(values)
+        assert found.shape == (64, 64, 3) and found.dtype == np.uint8
+        assert abs(found.mean() - (values[..., :3] if channels == 4 else values).mean()) < 3
+        assert (channels == 1) == np.all(found == found[..., :1])
+
+
+@pytest.mark.parametrize('words, parts', [
+    (['--sensor_map', 'image=smell'], ['observes no smell', 'rgb', 'state.place', 'render']),
+    (['--sensor_map', 'image=door'], ['door', 'cannot be the image', 'Discrete(3)']),
+    (['--sensor_map', 'proprioception=note'], ['note', 'cannot be the proprioception']),
+    (['--sensors', 'touch'], ['no sensor touch', '--sensors image,proprioception']),
+])
+def test_sensors_that_a_task_cannot_have_are_named(words, parts):
+    with pytest.raises(UserError) as caught:
+        made(CORRIDOR, *words)
+    assert all(part in str(caught.value) for part in parts)
+
+
+@pytest.mark.parametrize('task, parts', [
+    ('gym_corridor:Corridoor-v0', ['no task gym_corridor:Corridoor-v0', 'Corridor']),
+    ('gym_nowhere:Task-v0', ['no module nowhere', 'PYTHONPATH']),
+    ('gym_corridor:Deaf-v0', ['observes nothing']),
+    ('gym_corridor:Mute-v0', ['gym_corridor:Mute-v0', 'MultiDiscrete']),
+])
+def test_tasks_that_cannot_be_used_are_answered_in_a_line(task, parts):
+    with pytest.raises(UserError) as caught:
+        made(task)
+    assert all(part in str(caught.value) for part in parts) and '\n' not in str(caught.value)
+
+
+# --- Steps ---
+
+
+def played(env, action, seed=0):
+    """(rewards, terminated, truncated, steps) of an episode of one action."""
+    env.reset(seed=seed)
+    rows = []
+    while not rows or not (rows[-1][1] or rows[-1][2]):
+        _, reward, terminated, truncated, info = env.step(action)
+        rows.append((reward, terminated, truncated, info['steps']))
+    return [list(column) for column in zip(*rows)]
+
+
+def test_ends_and_limits_are_the_task_s():
+    env = made(CORRIDOR)
+    rewards, terminated, truncated, steps = played(env, RIGHT)
+    start = int(5 - len(rewards) - 1)
+    assert rewards == list(range(start + 1, 5)) and steps == [1] * len(rewards)
+    assert terminated[-1] and not truncated[-1]
+    rewards, terminated, truncated, _ = played(env, LEFT)
+    assert len(rewards) == 6 and truncated[-1] and not any(terminated)
+
+
+def test_action_repeat_sums_rewards_and_counts_the_steps_really_made():
+    one, two = made(CORRIDOR), made(CORRIDOR, '--action_repeat', '2')
+    for seed in range(5):
+        alone, *_ = played(one, RIGHT, seed)
+        sums, terminated, _, steps = played(two, RIGHT, seed)
+        assert sums == [sum(alone[place:place + 2]) for place in range(0, len(alone), 2)]
+        assert sum(steps) == len(alone) and terminated[-1]
+
+
+@pytest.mark.parametrize('words, length', [(['--time_limit', '60'], 60), ([], None)])
+def test_time_limit_is_the_given_one_or_bounds_what_has_none(words, length, monkeypatch):
+    monkeypatch.setattr(gymnasium_tasks, 'LONGEST', 9)
+    rewards, _, truncated, _ = played(made('gym_corridor:Endless-v0', *words), np.zeros(
+        2, np.float32))
+    assert len(rewards) == (length or 9) and truncated[-1]
+
+
+def test_episodes_repeat_by_their_seeds():
+    def seen(env, **words):
+        return [env.reset(**words)[0]['proprioception'].tolist() for _ in range(8)]
+    assert seen(made(CORRIDOR, seed=5)) == seen(made(CORRIDOR, seed=5))
+    assert seen(made(CORRIDOR, seed=5)) != seen(made(CORRIDOR, seed=6))
+    env = made(CORRIDOR)
+    assert len({str(seen(env, seed=1)) for _ in range(3)}) == 1
+
+
+# --- Actions ---
+
+
+def test_numbers_are_rescaled_to_the_bounds_of_the_task():
+    env = made('gym_corridor:Endless-v0')
+    assert env.action_space == gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    env.reset()
+    # -1 .. 3, and 10 .. infinity, of which 10 .. 12 are used.
+    for action, wanted in ([-1, -1], [-1, 10]), ([1, 1], [3, 12]), ([0, 0.5], [1, 11.5]):
+        observation, reward, *_ = env.step(np.float32(action))
+        np.testing.assert_allclose(observation['proprioception'], wanted)
+        assert reward == wanted[0]
+    for wrong in [0], [np.nan, 0]:
+        with pytest.raises(ValueError, match='2 finite numbers'):
+            env.step(np.float32(wrong))
+
+
+@pytest.mark.parametrize('space', [
+    gymnasium.spaces.Discrete(5, start=-2), gymnasium.spaces.MultiDiscrete([2, 3]),
+    gymnasium.spaces.MultiDiscrete([[2], [3]], start=[[1], [5]]), gymnasium.spaces.MultiBinary(3)])
+def test_every_choice_of_a_space_is_one_of_the_agent_s(space):
+    ours, to_task = spaces.control(space)
+    assert isinstance(ours, spaces.OneHot) and ours.shape == (ours.n,)
+    theirs = [to_task(choice) for choice in np.eye(ours.n, dtype=np.float32)]
+    assert all(space.contains(action) for action in theirs)
+    different = {str(np.asarray(action).tolist()) for action in theirs}
+    drawn = {str(np.asarray(space.sample()).tolist()) for _ in range(300)}
+    assert len(different) == ours.n and drawn == different
+    assert all(ours.contains(x) and sorted(x) == [0] * (ours.n - 1) + [1] for x in (
+        ours.sample() for _ in range(20)))
+
+
+# --- Families ---
+
+
+INSTALLED = {name: importlib.util.find_spec(name) is not None for name in (
+    'ale_py', 'minigrid', 'gymnasium_robotics', 'pygame')}
+
+
+def needs(package):
+    return pytest.mark.skipif(
+        not INSTALLED[package], reason=f'{package} is not installed (requirements-tasks.txt)')
+
+
+def check(task, *words):
+    """What gymnasium asks of every environment; and the observation of a reset."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        check_env(made(task, *words, miss_ratio='0.1'), skip_render_check=True)
+    env = made(task, *words)
+    observation = sensors(env.reset(seed=1)[0])
+    if 'image' in observation:
+        assert np.ptp(observation['image']) > 0
+    env.close()
+    return env.action_space, {name: value.shape for name, value in observation.items()}
+
+
+@pytest.mark.parametrize('task', [
+    CORRIDOR, 'gym_corridor:Endless-v0'])
+def test_own_tasks_pass_gymnasium_s_check(task):
+    check(task)
+
+
+@pytest.mark.parametrize('task, sensors_', [
+    ('gym_CartPole-v1', {'proprioception': (4,)}), ('gym_Pendulum-v1', {'proprioception': (3,)})])
+def test_classic_control_needs_no_package_for_its_numbers(task, sensors_):
+    assert check(task, '--sensors', 'proprioception')[1] == sensors_
+
+
+@needs('pygame')
+def test_classic_control_is_drawn():
+    assert check('gym_Pendulum-v1')[1] == {'image': (64, 64, 3), 'proprioception': (3,)}
+
+
+@needs('minigrid')
+def test_minigrid_is_drawn_whole():
+    actions, found = check('gym_MiniGrid-Empty-5x5-v0', '--sensors', 'image')
+    assert (actions.n, found) == (7, {'image': (64, 64, 3)})
+
+
+def test_mujoco_tasks_render(elsewhere):
+    space, found = elsewhere(check, 'gym_Walker2d-v5')
+    assert space.shape == (6,) and found == {'image': (64, 64, 3), 'proprioception': (17,)}
+
+
+@needs('gymnasium_robotics')
+def test_robotics_tasks_render(elsewhere):
+    assert elsewhere(check, 'gym_AdroitHandDoor-v1')[1]['proprioception'] == (39,)
+
+
+@needs('ale_py')
+def test_atari_is_under_the_usual_protocol():
+    actions, found = check('atari_pong')
+    assert (actions.n, found) == (6, {'image': (64, 64, 3)})
+    assert check('atari_space_invaders', '--full_actions')[0].n == 18
+    env = made('atari_pong')
+    ale = env.unwrapped._env.unwrapped.ale
+    assert ale.getFloat('repeat_action_probability') == 0.25
+    assert ale.getInt('max_num_frames_per_episode') == 108000
+    begun = set()
+    for seed in range(20):
+        env.reset(seed=seed)
+        begun.add(ale.getEpisodeFrameNumber())
+        assert env.step(actions.sample())[-1] == {'steps': 4}
+    assert len(begun) > 5 and max(begun) - min(begun) <= 30
+    with pytest.raises(UserError, match='did you mean --task atari_pong'):
+        made('atari_pung')
+
+
+@pytest.mark.parametrize('task, package', [
+    ('gym_MiniGrid-Empty-5x5-v0', 'minigrid'), ('atari_pong', 'ale_py'),
+    ('gym_AdroitHandDoor-v1', 'gymnasium_robotics')])
+def test_missing_package_is_named_with_what_to_type(task, package, monkeypatch):
+    def gone(name):
+        raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+    monkeypatch.setattr(gymnasium_tasks.importlib, 'import_module', gone)
+    with pytest.raises(UserError, match=rf'{package}; type .*-r requirements-tasks\.txt'):
+        {'gym': gymnasium_tasks, 'atari': atari}[task.split('_')[0]].make(settings(task), 0)
