@@ -1,4 +1,4 @@
-"""`wipe_table`: a robot arm wipes dirt off a table, seen by image, depth, touch.
+"""`wipe_table`: a robot arm wipes dirt off a table, seen, felt and heard.
 
 The task of the paper was not published. This one has the arm that comes with dm_control (a Kinova
 Jaco, Apache 2.0), a pad in place of its hand, and the rewards of robosuite's Wipe in their
@@ -10,6 +10,7 @@ import numpy as np
 
 from config import SENSORS, UserError
 from environments import SIZE, no_opengl
+from environments.sound import BANDS, Ear
 from environments.table import FAR, MARKS, NEAR, TIMESTEP, Dirt, scene
 
 TASK = 'wipe_table'
@@ -93,7 +94,17 @@ class Proprioception:
             [place, speed, np.cos(joints), np.sin(joints), speeds]).astype(np.float32)
 
 
-READERS = {'image': Image, 'depth': Depth, 'touch': Touch, 'proprioception': Proprioception}
+class Audio:
+    """float32 (32,): the sound of contacts during the decision, see sound.py."""
+
+    space = gymnasium.spaces.Box(0, np.inf, (BANDS,), np.float32)
+
+    def read(self, env):
+        return env.levels
+
+
+READERS = {'image': Image, 'depth': Depth, 'touch': Touch, 'proprioception': Proprioception,
+           'audio': Audio}
 USUAL = 'image', 'depth', 'touch'  # of --sensors all
 
 
@@ -143,6 +154,7 @@ class WipeTable(gymnasium.Env):
         self.readers = {name: part for name, part in readers.items() if name in chosen}
         self.observation_space = gymnasium.spaces.Dict({
             name: reader.space for name, reader in self.readers.items()})
+        self.ear = Ear(self.physics, action_repeat * STEP) if 'audio' in self.readers else None
         self.action_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
         # Depth is always seen: it tells the background.
         seen = any(SENSORS[name].kind == 'picture' for name in self.readers)
@@ -162,6 +174,9 @@ class WipeTable(gymnasium.Env):
         self.physics.forward()
         self._find()
         self._steps, self.felt = 0, self._feel()
+        if self.ear:
+            self.ear.begin(self.np_random.spawn(1)[0])  # draws nothing of the task
+            _, self.levels = self.ear.listen()
         observation = self._observe()
         pictures = [value for key, value in observation.items() if SENSORS[key].kind == 'picture']
         if pictures and all(np.ptp(picture) == 0 for picture in pictures):
@@ -179,6 +194,8 @@ class WipeTable(gymnasium.Env):
             self._steps += 1
         self.felt = np.mean(felt, 0)
         info = {'steps': self._steps - before, 'dirt': len(self.dirt.cells) * self.dirt.worth}
+        if self.ear:
+            info['sound'], self.levels = self.ear.listen()
         return self._observe(), reward, False, self._steps >= self._time_limit, info
 
     def close(self):

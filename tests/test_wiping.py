@@ -99,6 +99,39 @@ def test_gymnasiums_checker_has_nothing_to_say(elsewhere):
         'touch': ((7,), 'float32')}
 
 
+def heard():
+    """(levels, loudest sample, force) at each decision of an episode by hand; and where the dirt
+    of the next one lies with ears and without."""
+    env, deaf = wiping.WipeTable(sensors='touch,audio,proprioception'), wiping.WipeTable(
+        sensors='touch')
+    assert env.reset(seed=3)[0]['proprioception'].shape == (24,)
+    rows = []
+    for _ in range(100):
+        observation, *_, info = env.step(wiping.toward_dirt(env))
+        assert env.observation_space.contains(observation)
+        assert np.allclose(observation['proprioception'][:6], np.concatenate(env.sole()))
+        rows.append((observation['audio'].max(), np.abs(info['sound'].astype(int)).max(),
+                     observation['touch'][-1]))
+    deaf.reset(seed=3)
+    places = []
+    for one in env, deaf:
+        one.reset()
+        places.append(one.dirt.places)
+        one.close()
+    return np.array(rows), places
+
+
+def test_the_pad_is_heard_where_it_strikes(elsewhere):
+    rows, (ours, deaf) = elsewhere(heard)
+    levels, loudest, force = rows.T
+    first = np.argmax(force > 1)
+    assert 1 < first < 20
+    assert levels[:first].max() < 10 < 30 < levels[first]
+    assert loudest[:first].max() < 200 < 1000 < loudest[first]
+    assert levels[-10:].max() < 10 and force[-10:].min() > 1  # at rest, pressed: nothing rises
+    assert np.array_equal(ours, deaf)
+
+
 def pictures(shifts):
     """(image, depth, background) of an episode, and the image after the dirt of the table's
     quarters was put there: at x and y below and above 0."""
