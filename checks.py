@@ -87,7 +87,8 @@ def method(config):
         raise UserError('--no-use_dreamer leaves nothing that trains the actor; type --use_sac too')
     if config.reward_only and config.obs_model == 'generative':
         raise UserError('--reward_only has no --obs_model; type one of them')
-    names = list(SENSORS) if config.sensors == 'all' else config.sensors.split(',')
+    names = [name for name, row in SENSORS.items() if not row.by_name] if (
+        config.sensors == 'all') else config.sensors.split(',')
     losses = variants.sensor_losses(config, SENSORS)
     variants.bound_weights(config, SENSORS)
     for option in ('sensor_loss', 'bound_weight'):

@@ -241,7 +241,7 @@ class Config:
         model=True, own=True)
     bound_weight: str = option(
         '', "Weight of each sensor's bound, as touch=0.1, or one number for all; sensors not "
-        'named keep theirs of config.SENSORS: image and depth 1, touch 0.001.', own=True)
+        'named keep theirs of config.SENSORS: touch and audio 0.001, the others 1.', own=True)
     obs_model: str = option(
         'contrastive', 'What the features are learned by besides the reward: the contrast of '
         'CVRL, or reconstruction (generative, an ablation of its paper).',

@@ -760,12 +760,12 @@ def test_each_sensor_has_its_loss_and_its_weight():
     assert found(variants.sensor_losses) == dict.fromkeys(SENSORS, 'contrast')
     assert found(variants.sensor_losses, sensor_loss='reconstruct') == dict.fromkeys(
         SENSORS, 'reconstruct')
-    assert found(variants.sensor_losses, sensor_loss='touch=reconstruct, image=contrast') == {
-        'image': 'contrast', 'depth': 'contrast', 'touch': 'reconstruct'}
-    assert found(variants.bound_weights) == {'image': 1, 'depth': 1, 'touch': 0.001}
+    assert found(variants.sensor_losses, sensor_loss='touch=reconstruct, image=contrast') == (
+        dict.fromkeys(SENSORS, 'contrast') | {'touch': 'reconstruct'})
+    table = {name: row.bound_weight for name, row in SENSORS.items()}
+    assert found(variants.bound_weights) == table and table['touch'] == 0.001
     assert found(variants.bound_weights, bound_weight='0.5') == dict.fromkeys(SENSORS, 0.5)
-    assert found(variants.bound_weights, bound_weight='touch=0.1') == {
-        'image': 1, 'depth': 1, 'touch': 0.1}
+    assert found(variants.bound_weights, bound_weight='touch=0.1') == table | {'touch': 0.1}
 
 
 @pytest.mark.parametrize('words, part', [
@@ -776,6 +776,7 @@ def test_each_sensor_has_its_loss_and_its_weight():
     (['--bound_weight', 'touch=-1'], '--bound_weight takes a number from 0 to'),
     (['--bound_weight', 'touch=nan'], '--bound_weight takes a number from 0 to'),
     (['--sensors', 'image', '--bound_weight', 'touch=1'], 'touch, which is not among --sensors'),
+    (['--sensor_loss', 'audio=reconstruct'], 'audio, which is not among --sensors all'),
     (['--bound_weight', 'touch=1', '--sensor_loss', 'reconstruct'], 'it has no bound'),
     (['--no-use_dreamer'], 'type --use_sac too')])
 def test_choices_of_a_method_that_are_wrong_are_refused(words, part):
