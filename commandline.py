@@ -17,6 +17,7 @@ import types
 import checks
 import environments
 import files
+import stopping
 from config import LARGEST, PRESETS, SENSORS, Config, Ratios, UserError, sections
 
 # Characters of a wrong value that a message shows.
@@ -114,6 +115,7 @@ def from_command_line(method, arguments=None):
 
     `--help` prints and exits with 0; a mistake prints one line and exits with 2.
     """
+    stopping.listen('nothing was changed, and the same command begins again')
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's greetings: off
     arguments = sys.argv[1:] if arguments is None else arguments
     try:

@@ -22,8 +22,8 @@ class UserError(Exception):
 # Settings that name files, or say how a run is computed, stored and logged, not what is learned
 # or judged. `preset` only names values that are settings themselves.
 FREE = {'logdir', 'seed', 'steps', 'preset', 'precision', 'xla', 'dry_run', 'test', 'inspect',
-        'checkpoint', 'test_ratios', 'test_episodes', 'envs', 'replay_memory', 'log_every',
-        'keep_checkpoints', 'devices', 'stagger'}
+        'checkpoint', 'test_ratios', 'test_episodes', 'envs', 'env_timeout', 'replay_memory',
+        'log_every', 'keep_checkpoints', 'devices', 'stagger'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +186,8 @@ class Config:
     stagger: bool = option(
         True, 'Cut the first episodes of parallel environments, each at its share of the time '
         'limit, so that later ones end one after the other and not all at once.')
+    env_timeout: float = option(
+        120.0, 'Seconds without an answer after which an environment is started again.', low=0.1)
     render: str = option(
         'light', 'Visuals: light (no shadows, reflections, multisampling) or the full ones of '
         'the suite, ten times slower.', choices=('light', 'full'))

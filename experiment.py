@@ -94,6 +94,10 @@ class Experiment:
         if chosen:
             checkpoints.load(chosen)
         path = chosen or checkpoints.restore()
+        if not path:
+            raise UserError(
+                f'no checkpoint in {config.logdir} can be read; train on by the same command '
+                'without --test or --inspect, or name another by --checkpoint')
         progress.agent.refresh()
         return progress.agent, int(progress.step), pathlib.Path(path)
 
@@ -104,6 +108,8 @@ class Progress(tf.Module):
     Updates come in phases, one at each `train_every` steps. `due` counts the updates asked for
     by the phases up to the step `phase`, each by the settings of its time, which are kept:
     settings that are changed when a run is resumed hold from there on.
+
+    `underway` is what is half done, as text; see underway.py.
     """
 
     def __init__(self, agent):
@@ -116,6 +122,8 @@ class Progress(tf.Module):
         self.due = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.every = tf.Variable(0, dtype=tf.int64, trainable=False)  # 0: no phase yet
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+        with tf.device('CPU'):
+            self.underway = tf.Variable(b'', dtype=tf.string, trainable=False)
 
     @property
     def begun(self):
@@ -143,10 +151,14 @@ class Progress(tf.Module):
         self.updates.assign(config.train_updates)
         return int(self.due)
 
+    def next_phase(self, config):
+        """The step of the next phase of updates, however far the run is in collecting for it."""
+        return int(self.phase) + int(self.every) if self.begun else config.prefill
+
     def evaluation_due(self, step, config):
-        """Whether a multiple of `eval_every` was passed since the last evaluation, or the run
-        is at its end."""
+        """Whether a multiple of `eval_every` was passed between the last evaluation and the last
+        phase of updates, or the run is at its end."""
         before = int(self.evaluated)
         return config.eval_episodes > 0 and (
-            step // config.eval_every > before // config.eval_every
+            int(self.phase) // config.eval_every > before // config.eval_every
             or step >= config.steps > before)

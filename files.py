@@ -13,8 +13,12 @@ import tempfile
 PARTIAL = '.partial'
 
 # All that TensorFlow writes of a checkpoint: its index, its values, and where it prepares them.
-STATE = re.compile(
-    r'(state-([0-9]{9}|[1-9][0-9]{9,}))(\.index|\.data-[0-9]{5}-of-[0-9]{5}|_temp)')
+_PARTS = r'(\.index|\.data-[0-9]{5}-of-[0-9]{5}|_temp)'
+# The second state of one number has the name state-<number>-1, and so on.
+STATE = re.compile(r'(state-([0-9]{9}|[1-9][0-9]{9,})(?:-([1-9][0-9]*))?)' + _PARTS)
+# The name under which TensorFlow writes a state, before it gets its own.
+UNNAMED = 'state' + PARTIAL
+_UNNAMED = re.compile(re.escape(UNNAMED) + _PARTS)
 
 
 @contextlib.contextmanager
@@ -28,13 +32,34 @@ def writing(path):
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(partial)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = os.fspath(path)  # which a full disk does not say
         raise
+    _sync_names(path)
+
+
+def _sync_names(path):
     # Without this a new name may be gone after a power cut; not every file system has it.
     with contextlib.suppress(OSError), folder_of(path) as folder:
         os.fsync(folder)
+
+
+def set_aside(path, copy=False):
+    """Give the file at `path` (or, with `copy`, a copy of it) the ending .damaged, with a number
+    where there is one already. Returns the new path."""
+    target, number = f'{os.fspath(path)}.damaged', 1
+    while os.path.lexists(target):
+        number += 1
+        target = f'{os.fspath(path)}.damaged-{number}'
+    if copy:
+        with open(path, 'rb') as source, writing(target) as file:
+            shutil.copyfileobj(source, file)
+    else:
+        os.replace(path, target)
+    return target
 
 
 @contextlib.contextmanager
@@ -85,23 +110,53 @@ def writable(path):
     return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
 
 
+def _states(folder):
+    """(number, which of this number, path) of the checkpoints that a run wrote, oldest first."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    found = [match for match in map(STATE.fullmatch, names) if match and match[4] == '.index']
+    return sorted(
+        (int(match[2]), int(match[3] or 0), os.path.join(folder, match[1]))
+        for match in found if os.path.isfile(os.path.join(folder, match[0])))
+
+
 def states(folder):
     """The checkpoints in `folder` that a run wrote itself, oldest first, as paths without an
     ending; none where there is no folder."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    found = [match for match in map(STATE.fullmatch, names) if match and match[3] == '.index']
-    return [os.path.join(folder, match[1]) for match in sorted(
-        found, key=lambda match: int(match[2])) if os.path.isfile(os.path.join(folder, match[0]))]
+    return [path for _, _, path in _states(folder)]
+
+
+def name_state(folder, number):
+    """Give the state that was written as `UNNAMED` in `folder` the name of `number`: a new one,
+    if there is a state of this number, since two files cannot be replaced at once. Returns its
+    path without an ending.
+
+    All of it is on the disk before it is named, and the index, which makes it a checkpoint, is
+    named last: whenever a kill comes, a checkpoint is whole or none.
+    """
+    same = [which for other, which, _ in _states(folder) if other == number]
+    path = os.path.join(folder, f'state-{number:09d}' + (f'-{max(same) + 1}' if same else ''))
+    endings = [match[1] for match in map(_UNNAMED.fullmatch, os.listdir(folder)) if match]
+    endings = sorted((e for e in endings if e != '_temp'), key='.index'.__eq__)
+    for ending in endings:
+        with open(os.path.join(folder, UNNAMED + ending), 'rb') as file:
+            os.fsync(file.fileno())
+    for ending in endings:
+        if ending == '.index':
+            _sync_names(path)
+        os.replace(os.path.join(folder, UNNAMED + ending), path + ending)
+    _sync_names(path)
+    return path
 
 
 def prune(folder, kept):
     """Remove what a run wrote in `folder` of checkpoints whose names are not among `kept`: older
     ones, and what a kill left half done."""
-    for name in os.listdir(folder):
-        match = STATE.fullmatch(name)
-        if match and match[1] not in kept:
-            path = os.path.join(folder, name)
-            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+    found = [name for name in os.listdir(folder) if _UNNAMED.fullmatch(name) or (
+        (match := STATE.fullmatch(name)) and match[1] not in kept)]
+    # Without its index a state is none, so a kill in between leaves no half of one.
+    for name in sorted(found, key=lambda name: not name.endswith('.index')):
+        path = os.path.join(folder, name)
+        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
 
 def plain(path):

@@ -26,6 +26,8 @@ class Episode:
 
     def __init__(self, path, action_repeat=1):
         self.path, self.memory = path, None
+        self.number = int(EPISODE.fullmatch(os.path.basename(path))[1])
+        self.checked = False  # against its checksums
         self.places = {}
         try:
             with zipfile.ZipFile(path) as archive, open(path, 'rb') as file:
@@ -46,6 +48,8 @@ class Episode:
                         raise ValueError('an array is not laid out as expected')
                     self.places[item.filename.removesuffix('.npy')] = (
                         file.tell(), shape, dtype)
+                if 'steps' in self.places:
+                    archive.read('steps.npy')  # against its checksum: the run is counted by it
             lengths = {shape[0] for _, shape, _ in self.places.values()}
             if len(lengths) != 1:
                 raise ValueError('arrays differ in length')
@@ -57,7 +61,7 @@ class Episode:
         # The last decision of an episode may be cut short by its time limit.
         self.steps = action_repeat * (self.entries - 1)
         if 'steps' in self.places:
-            self.steps = int(self.read(0, self.entries, ['steps'])['steps'].sum())
+            self.steps = int(self._read(0, self.entries, ['steps'])['steps'].sum())
 
     def load(self):
         """Bring the whole episode to memory; ValueError where its checksums are wrong."""
@@ -66,12 +70,28 @@ class Episode:
                 self.memory = {key: arrays[key] for key in arrays}
         except Exception as error:
             raise ValueError(f'{self.path}: {error}') from error
+        self.checked = True
+
+    def check(self):
+        """Read the whole file; ValueError where its checksums are wrong, or it is gone."""
+        self.load()
+        self.memory = None
 
     def read(self, start, count, keys=None):
         """Entries start .. start + count - 1 of the arrays `keys`, or of every one, from memory or
-        from the file."""
+        from the file, which is checked as a whole before its first reading: ValueError where it
+        is damaged."""
         if self.memory is not None:
-            return {key: value[start:start + count] for key, value in self.memory.items()}
+            return {key: value[start:start + count] for key, value in self.memory.items()
+                    if keys is None or key in keys}
+        if not self.checked:
+            self.check()
+        try:
+            return self._read(start, count, keys)
+        except (OSError, ValueError) as error:
+            raise ValueError(f'{self.path}: {error}') from error
+
+    def _read(self, start, count, keys):
         result = {}
         with open(self.path, 'rb') as file:
             for key in keys or self.places:
@@ -81,6 +101,14 @@ class Episode:
                 content = file.read(count * width)
                 result[key] = np.frombuffer(content, dtype).reshape(count, *shape[1:])
         return result
+
+
+class _Damaged(ValueError):
+    """An episode that was found to be damaged when it was read."""
+
+    def __init__(self, episode, error):
+        super().__init__(str(error))
+        self.episode = episode
 
 
 class Replay:
@@ -150,8 +178,18 @@ class Replay:
 
     def _set_aside(self, path, error):
         target = path.with_name(path.name + DAMAGED)
-        os.replace(path, target)
+        try:
+            os.replace(path, target)
+        except FileNotFoundError:
+            self.report(f'warning: the episode {path} is gone')
+            return
         self.report(f'warning: damaged episode set aside as {target} ({error})')
+
+    @property
+    def numbers(self):
+        """The numbers of all episodes, those that were set aside included."""
+        names = [path.name.removesuffix(DAMAGED) for path in self.folder.iterdir()]
+        return {int(match[1]) for match in map(EPISODE.fullmatch, names) if match}
 
     @property
     def steps(self):
@@ -167,7 +205,7 @@ class Replay:
         self.number += 1
         episode = Episode(path, self.action_repeat)
         self._check_keys(episode)
-        episode.memory = arrays
+        episode.memory, episode.checked = arrays, True
         self.episodes.append(episode)
         held = 0
         for episode in reversed(self.episodes):
@@ -191,25 +229,41 @@ class Replay:
         among all that exist, see `starts`; is_first (bool) is True where an episode begins. The
         same seed and episodes give the same batch.
 
+        An episode that turns out to be damaged is set aside, and the batch drawn without it.
         Raises UserError where there are not enough entries.
         """
-        generator = np.random.default_rng(seed)
-        ends = np.cumsum(self.starts(length))
-        if not len(ends) or not ends[-1]:
-            raise UserError(
-                f'the episodes do not have {length} entries yet; type a smaller --length or a '
-                'longer --prefill')
+        while True:
+            ends = np.cumsum(self.starts(length))
+            if not len(ends) or not ends[-1]:
+                raise UserError(
+                    f'the episodes do not have {length} entries yet; type a smaller --length or a '
+                    'longer --prefill')
+            drawn = np.random.default_rng(seed).integers(ends[-1], size=batch)
+            try:
+                return self._drawn(drawn, ends, length)
+            except _Damaged as error:
+                self._set_aside(error.episode.path, error)
+                self.episodes.remove(error.episode)
+
+    def _drawn(self, drawn, ends, length):
+        """The sequences of `length` entries from the starts of these numbers [batch]."""
+        batch = len(drawn)
         result = {
             key: np.empty((batch, length, *shape), dtype)
             for key, (shape, dtype) in self.keys.items()}
         result['is_first'] = np.zeros((batch, length), bool)
-        for row, drawn in enumerate(generator.integers(ends[-1], size=batch)):
-            place = int(np.searchsorted(ends, drawn, side='right'))
-            start = int(drawn - (ends[place - 1] if place else 0))
+        for row, number in enumerate(drawn):
+            place = int(np.searchsorted(ends, number, side='right'))
+            start = int(number - (ends[place - 1] if place else 0))
             filled = 0
             while filled < length:
-                count = min(length - filled, self.episodes[place].entries - start)
-                for key, value in self.episodes[place].read(start, count).items():
+                episode = self.episodes[place]
+                count = min(length - filled, episode.entries - start)
+                try:
+                    entries = episode.read(start, count)
+                except ValueError as error:
+                    raise _Damaged(episode, error) from None
+                for key, value in entries.items():
                     result[key][row, filled:filled + count] = value
                 result['is_first'][row, filled] = start == 0
                 filled, start, place = filled + count, 0, (place + 1) % len(self.episodes)

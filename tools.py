@@ -1,10 +1,15 @@
 """Small general pieces: logs, checkpoints, seeds."""
 
+import contextlib
 import csv
+import errno
+import functools
 import io
+import os
 import pathlib
 import re
 
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 import tf_keras
@@ -20,40 +25,126 @@ class Table:
     """A CSV file to which rows (dicts) are appended, each flushed; still valid after a kill.
 
     A line that was cut off is dropped when the file is opened; a row with new columns widens
-    the file, atomically.
+    the file, atomically. A file that is damaged is set aside, and its rows that can be read are
+    kept: those for which `valid`, a function of a row as text, is true.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, valid=None, report=print):
         self.path = pathlib.Path(path)
         self.columns = None
         files.clean(self.path.parent, re.compile(re.escape(self.path.name)))
         if self.path.exists():
             content = self.path.read_bytes()
             whole = content[:content.rfind(b'\n') + 1]
+            if valid and self._damaged(whole, valid):
+                kept = self.rows(valid)
+                aside = files.set_aside(self.path)
+                report(f'warning: damaged rows in {self.path}; {len(kept)} can be read, and the '
+                       f'file is set aside as {aside}')
+                self.replace(kept)
+                return
             if whole != content:
                 self._replace(whole)
-            header = whole.split(b'\n')[0].decode('utf-8-sig').strip()
+            header = whole.split(b'\n')[0].decode('utf-8-sig', 'replace').strip()
             self.columns = header.split(',') if header else None
+
+    def _damaged(self, content, valid):
+        try:
+            lines = list(csv.reader(io.StringIO(content.decode('utf-8-sig'))))
+        except (ValueError, csv.Error):
+            return True
+        return bool(lines) and (len(set(lines[0])) < len(lines[0]) or not all(
+            len(line) == len(lines[0]) and valid(dict(zip(lines[0], line)))
+            for line in lines[1:]))
+
+    def rows(self, valid=lambda row: True):
+        """The rows as dicts of text; without those that cannot be read or are not `valid`."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_bytes().decode('utf-8-sig', 'replace')
+        found, header = [], None
+        for line in text[:text.rfind('\n') + 1].splitlines():
+            with contextlib.suppress(csv.Error):
+                for cells in csv.reader([line]):
+                    if header is None:
+                        header = cells
+                    elif len(cells) == len(header):
+                        row = dict(zip(header, cells))
+                        if '\ufffd' not in line and valid(row):
+                            found.append(row)
+        return found
+
+    def replace(self, rows):
+        """Make the table these rows (dicts), atomically."""
+        self.columns = list(dict.fromkeys(key for row in rows for key in row)) or None
+        text = io.StringIO()
+        if self.columns:
+            writer = csv.DictWriter(text, self.columns, restval='', lineterminator='\n')
+            writer.writeheader()
+            writer.writerows(rows)
+        self._replace(text.getvalue().encode())
 
     def _replace(self, content):
         with files.writing(self.path) as file:
             file.write(content)
 
     def append(self, row):
-        row = {key: f'{v:.6g}' if isinstance(v, float) else v for key, v in row.items()}
+        row = texts(row)
         if self.columns is None:
             self.columns = list(row)
             self._replace((','.join(self.columns) + '\n').encode())
         elif set(row) - set(self.columns):
-            self.columns += [key for key in row if key not in self.columns]
+            columns = self.columns + [key for key in row if key not in self.columns]
             with open(self.path, encoding='utf-8-sig') as file:  # pandas takes names for addresses
                 old = pd.read_csv(file, dtype=str, keep_default_na=False)
-            self._replace(old.reindex(columns=self.columns, fill_value='').to_csv(
+            self._replace(old.reindex(columns=columns, fill_value='').to_csv(
                 index=False, lineterminator='\n').encode())
+            self.columns = columns
         text = io.StringIO()
         csv.DictWriter(text, self.columns, lineterminator='\n').writerow(row)
-        with open(self.path, 'a', encoding='utf-8') as file:
-            file.write(text.getvalue())
+        self._append(text.getvalue().encode())
+
+    def _append(self, line):
+        """Write a line at the end, all of it or, where the disk is full, nothing."""
+        with open(self.path, 'ab', buffering=0) as file:
+            before = file.tell()
+            try:
+                while line:
+                    line = line[file.write(line):]
+            except OSError as error:
+                error.filename = error.filename or os.fspath(self.path)
+                with contextlib.suppress(OSError):
+                    file.truncate(before)
+                raise
+
+
+def texts(row):
+    """The row of a table as it is written: numbers to six digits."""
+    return {key: f'{v:.6g}' if isinstance(v, float) else v for key, v in row.items()}
+
+
+def valid_row(row, least):
+    """Whether a row of a log, as text, has a number in each cell but `mode`, empty ones aside, and
+    a finite one in those of the columns `least`."""
+    try:
+        values = {key: float(cell) for key, cell in row.items() if cell and key != 'mode'}
+    except ValueError:
+        return False
+    return all(np.isfinite(values.get(key, np.nan)) for key in least) and row.get(
+        'mode', 'train') in MODES
+
+
+MODES = ('prefill', 'train', 'cut', 'eval')
+
+
+@contextlib.contextmanager
+def writing_by_tensorflow(path):
+    """Within, TensorFlow's errors are `OSError`s of writing `path`."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = str(error).split('\n')[0]
+        raise OSError(errno.EIO, reason, os.fspath(path)) from error
 
 
 VIDEO = re.compile(r'\d{9,}-\w+\.(gif|wav)')
@@ -62,16 +153,19 @@ VIDEO = re.compile(r'\d{9,}-\w+\.(gif|wav)')
 class Logger:
     """episodes.csv and metrics.csv of a run, the same numbers for TensorBoard, and videos."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, report=print):
         self.folder = pathlib.Path(folder)
-        self.episodes = Table(self.folder / 'episodes.csv')
-        self.metrics = Table(self.folder / 'metrics.csv')
+        self.episodes = Table(self.folder / 'episodes.csv', functools.partial(
+            valid_row, least=('step', 'return', 'length')), report)
+        self.metrics = Table(self.folder / 'metrics.csv', functools.partial(
+            valid_row, least=('step', 'updates')), report)
         if (self.folder / 'videos').exists():
             files.clean(self.folder / 'videos', VIDEO)
         self.writer = tf.summary.create_file_writer(files.plain(self.folder / 'tensorboard'))
 
     def episode(self, row):
-        """A finished episode: step, updates, seconds, mode, return, length, missing_<sensor>."""
+        """A finished episode: step, updates, seconds, mode, return, length, missing_<sensor>,
+        episode."""
         self.episodes.append(row)
         self._scalars(row['step'], {
             f'{row["mode"]}/{key}': value for key, value in row.items()
@@ -83,10 +177,11 @@ class Logger:
         self._scalars(row['step'], {f'train/{key}': value for key, value in row.items()})
 
     def _scalars(self, step, values):
-        with self.writer.as_default(step=int(step)):
-            for key, value in values.items():
-                tf.summary.scalar(key, float(value))
-        self.writer.flush()
+        with writing_by_tensorflow(self.folder / 'tensorboard'):
+            with self.writer.as_default(step=int(step)):
+                for key, value in values.items():
+                    tf.summary.scalar(key, float(value))
+            self.writer.flush()
 
     def video(self, name, step, frames, rate=20):
         """Save uint8 frames [time, height, width, 3] as videos/<step>-<name>.gif, and for
@@ -98,13 +193,14 @@ class Logger:
         with files.writing(path) as file:
             file.write(content)
         height, width = frames.shape[1:3]
-        with self.writer.as_default(step=int(step)):
-            # TensorBoard's picture plug-in plays an encoded GIF, which tf.summary.image,
-            # made for raw pixels, cannot write.
-            tf.summary.write(
-                name, tf.constant([str(width).encode(), str(height).encode(), content]),
-                metadata=metadata.create_summary_metadata(name, ''))
-        self.writer.flush()
+        with writing_by_tensorflow(self.folder / 'tensorboard'):
+            with self.writer.as_default(step=int(step)):
+                # TensorBoard's picture plug-in plays an encoded GIF, which tf.summary.image,
+                # made for raw pixels, cannot write.
+                tf.summary.write(
+                    name, tf.constant([str(width).encode(), str(height).encode(), content]),
+                    metadata=metadata.create_summary_metadata(name, ''))
+            self.writer.flush()
         return path
 
 
@@ -133,8 +229,12 @@ def gif(frames, rate):
 GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
 
 
+class OtherModel(UserError):
+    """A checkpoint that is whole, of another model."""
+
+
 class Checkpoints:
-    """The last few states of a tf.Module. One that a kill left damaged is passed over."""
+    """The last few states of a tf.Module. One that is damaged is passed over."""
 
     def __init__(self, folder, module, keep=3, report=print):
         self.folder, self.report = pathlib.Path(folder), report
@@ -146,29 +246,49 @@ class Checkpoints:
         return [pathlib.Path(path) for path in files.states(self.folder)]
 
     def save(self, number):
-        """Write the state under `number`, in place of one of the same number, and drop the oldest
-        beyond `keep`."""
-        # TensorFlow writes the values under temporary names, and the index last.
-        self.checkpoint.write(files.plain(self.folder / f'state-{number:09d}'))
+        """Write the state under `number`, beside one of the same number that is there already, and
+        drop the oldest beyond `keep`. Returns its path.
+
+        Raises UserError where a value is not finite, OSError where the disk is full; the states
+        that are there stay in both cases.
+        """
+        if bad := self.not_finite():
+            raise UserError(f'{bad} is not finite, and is not saved')
+        with writing_by_tensorflow(self.folder / files.UNNAMED):
+            try:
+                self.checkpoint.write(files.plain(self.folder / files.UNNAMED))
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    files.prune(self.folder, {path.name for path in self.paths()})
+                raise
+        path = files.name_state(self.folder, number)
         files.prune(self.folder, {path.name for path in self.paths()[-self.keep:]})
+        return pathlib.Path(path)
+
+    def not_finite(self):
+        """The name of a variable with a value that is not finite, or None."""
+        floats = [v for v in self._variables() if v.dtype.is_floating]
+        if bool(tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in floats])):
+            return None
+        return next(v.name.split(':')[0] for v in floats
+                    if not bool(tf.reduce_all(tf.math.is_finite(v))))
 
     def restore(self):
         """Restore the newest state that is whole; one that is damaged is named, and the one
-        before it taken. Returns its path, or None where there is none at all.
+        before it taken. Returns its path, or None where there is none that is whole.
 
-        Raises UserError where there are only damaged ones.
+        Raises UserError where there are only ones of another model, or those and damaged ones.
         """
-        paths = self.paths()
-        for path in reversed(paths):
+        other = None
+        for path in reversed(self.paths()):
             try:
                 self.load(path)
                 return path
             except UserError as error:
                 self.report(f'warning: {error}')
-        if paths:
-            raise UserError(
-                f'no checkpoint in {self.folder} can be read; choose another --logdir, or remove '
-                'its state-* files to train anew on its episodes')
+                other = other or (isinstance(error, OtherModel) and error)
+        if other:
+            raise other
         return None
 
     def load(self, path):
@@ -187,18 +307,20 @@ class Checkpoints:
         except AssertionError:
             if status:
                 status.expect_partial()  # no lines of its own
-            raise UserError(
+            raise OtherModel(
                 f'checkpoint {path} is of another model, with other values to restore; name one '
                 'of this method and these options') from None
         except Exception as error:  # TensorFlow has many types for what damage can do
             reason = str(error).split('\n')[0]
             raise UserError(f'damaged checkpoint {path} ({reason})') from None
 
+    def _variables(self):
+        view = tf.train.TrackableView(self.checkpoint)
+        return [part for part in view.descendants() if isinstance(part, tf.Variable)]
+
     def _shapes(self):
         """The shapes of all values that a checkpoint holds, sorted."""
-        view = tf.train.TrackableView(self.checkpoint)
-        return sorted(
-            tuple(part.shape) for part in view.descendants() if isinstance(part, tf.Variable))
+        return sorted(tuple(part.shape) for part in self._variables())
 
 
 def seed_everything(seed):

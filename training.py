@@ -15,9 +15,12 @@ import evaluation
 import files
 import inspection
 import pictures
+import records
 import replay
+import stopping
 import tools
-from acting import AgentPolicy, Driver, evaluate, summary
+import underway
+from acting import AgentPolicy, Driver, NotFinite, evaluate, summary
 from config import UserError
 from environments.sound import RATE
 from experiment import Progress
@@ -33,22 +36,33 @@ def main(experiment):
     A mistake of the user's ends in one line and exit code 2.
     """
     config = experiment.config
+    training = not (config.dry_run or config.test or config.inspect)
+    resumes = training * f'; the same command resumes {config.logdir}'
     try:
-        if config.dry_run:
-            dry_run(experiment)
-        elif config.test:
-            evaluation.test(experiment)
-        elif config.inspect:
-            inspection.inspect(experiment)
-        else:
-            with Trainer(experiment) as trainer:
-                trainer.train()
+        with stopping.raising():
+            if config.dry_run:
+                dry_run(experiment)
+            elif config.test:
+                evaluation.test(experiment)
+            elif config.inspect:
+                inspection.inspect(experiment)
+            else:
+                with Trainer(experiment) as trainer:
+                    trainer.train()
     except UserError as error:
         commandline.fail(error)
+    except OSError as error:
+        if not error.filename:
+            raise
+        commandline.fail(UserError(
+            f'{error.filename}: {error.strerror}' + training * (
+                f'; what was saved is whole, and once this is mended the same command resumes '
+                f'{config.logdir}')))
+    except stopping.Stopped as stopped:
+        print(f'\nstopped by {stopped.name}{resumes}', file=sys.stderr)
+        raise SystemExit(stopped.code) from None
     except KeyboardInterrupt:
-        training = not (config.dry_run or config.test or config.inspect)
-        print('\ninterrupted' + training * f'; the same command resumes {config.logdir}',
-              file=sys.stderr)
+        print(f'\ninterrupted{resumes}', file=sys.stderr)
         raise SystemExit(130) from None
 
 
@@ -94,18 +108,29 @@ class Trainer:
         self.valid = None
         self.replay = replay.Replay(
             self.folder / 'episodes', config.action_repeat, config.replay_memory, self.say)
-        self.logger = tools.Logger(self.folder)
+        self.logger = tools.Logger(self.folder, self.say)
         self.agent = experiment.agent()
         self.progress = Progress(self.agent)
         self.checkpoints = tools.Checkpoints(
             self.folder, self.progress, config.keep_checkpoints, self.say)
         resumed = self.checkpoints.restore()
         self.agent.refresh()
+        if not resumed and self.replay.number:
+            records.begin_anew(
+                self.logger, self.replay, bool(self.checkpoints.paths()), self.say)
+        records.mend(
+            self.logger, self.replay, self.progress, self.sensors, config.prefill, self.say)
         self.step = self.replay.steps
-        self.began = time.time() - float(self.progress.seconds)
+        # Also after a kill, wall time does not step back.
+        self.began = time.time() - max(
+            float(self.progress.seconds), records.seconds(self.logger))
         self.driver = Driver(self.environments, config.action_repeat)
         self.policy = AgentPolicy(self.agent, config.envs, exploring=True)
         self.health = Health(self.agent.actions.size)
+        self.uniform = None  # the generator of random actions
+        self.totals, self.averaged = {}, 0  # sums of metrics since their last row, of updates
+        underway.unpack(self, self.progress.underway.numpy())
+        self.saved = self._state() if resumed else None
         self.last_returns, self.compiled, self.shown = [], False, -FILE_INTERVAL
         self.say(
             f'{experiment.title}: {", ".join(self.sensors)}; {self.agent.compute.name} '
@@ -158,13 +183,28 @@ class Trainer:
                 total=config.steps, initial=min(self.step, config.steps), unit='step',
                 unit_scale=True, dynamic_ncols=True, smoothing=0.05,
                 mininterval=0.5 if sys.stderr.isatty() else FILE_INTERVAL) as self.bar:
-            if not self.progress.begun and self.step < config.prefill:
-                self.collect_random(config.prefill)
-            self.catch_up()
-            while self.step < config.steps:
-                self.collect(min(self.step + config.train_every, config.steps))
-                self.catch_up()
+            try:
+                with stopping.noting():
+                    self._train_or_save()
+            except NotFinite as error:
+                raise self._not_finite(str(error)) from None
         self.say(f'finished: {self.step:,} steps, {int(self.agent.updates):,} updates')
+
+    def _train_or_save(self):
+        try:
+            self._train()
+        except stopping.Stopped:
+            self.save()
+            raise
+
+    def _train(self):
+        config = self.config
+        if not self.progress.begun and self.step < config.prefill:
+            self.collect_random(config.prefill)
+        self.catch_up()
+        while self.step < config.steps:
+            self.collect(min(self.progress.next_phase(config), config.steps))
+            self.catch_up()
 
     def catch_up(self):
         """Updates and evaluation that are due at the present step, perhaps since before a kill."""
@@ -176,10 +216,11 @@ class Trainer:
     def collect_random(self, until):
         """Uniformly random actions until step `until`, and until a sequence can be drawn."""
         self._show(phase='prefill')
-        generator = np.random.default_rng(self.experiment.seeds('random', self.step, 4))
+        self.uniform = self.uniform or np.random.default_rng(
+            self.experiment.seeds('random', self.step, 4))
 
         def act(observation, is_first):
-            return self.agent.actions.uniform(generator, self.driver.count)
+            return self.agent.actions.uniform(self.uniform, self.driver.count)
 
         self._collect('prefill', act, lambda: self.step >= until and self._can_sample())
 
@@ -197,10 +238,11 @@ class Trainer:
             self.step += driver.advanced
             self.bar.update(driver.advanced)
             for row, episode in finished:
+                number = self.replay.number
                 self.replay.add(episode)
                 # The return of a part is no point of a curve.
                 part = mode == 'train' and driver.cut[row]
-                self._episode('cut' if part else mode, episode)
+                self._episode('cut' if part else mode, episode, number)
 
     def _can_sample(self):
         return bool(self.replay.starts(self.config.length).any())
@@ -212,24 +254,24 @@ class Trainer:
         if updates >= due:
             return
         seeds = [[config.seed, number] for number in range(updates, due)]
-        totals, begun, rows, rate = {}, time.time(), 0, 0.0
+        begun, made = time.time(), 0
         self._show(phase='train')
         if not self.compiled:
             self.compiled = True
             self._show('building the graph of the first update', at_once=True)
         for batch in self.replay.batches(config.batch, config.length, seeds):
             metrics = self.agent.train(batch)
-            updates, rows = updates + 1, rows + 1
+            updates, made = updates + 1, made + 1
             for key, value in metrics.items():
-                totals[key] = totals.get(key, 0.0) + value
+                self.totals[key] = self.totals.get(key, 0.0) + value
+            self.averaged += 1
+            rate = made / (time.time() - begun)
             if updates % config.log_every == 0 or updates == due:
-                values = {key: float(value) / rows for key, value in totals.items()}
-                rate = rows / (time.time() - begun)
+                values = {k: float(value) / self.averaged for k, value in self.totals.items()}
                 self._log(updates, values | {'updates_per_second': rate})
-                totals, begun, rows = {}, time.time(), 0
-            elif rows:
-                rate = rows / (time.time() - begun)
+                self.totals, self.averaged, begun, made = {}, 0, time.time(), 0
             self._show(f'update {updates}/{due}, {rate:.2f} updates/s, {self._recent()}')
+            stopping.check()
 
     def _log(self, updates, values):
         bad = [key for key, value in values.items()
@@ -238,14 +280,20 @@ class Trainer:
         # the least.
         if bad and (self.agent.compute != tf.float16 or any(
                 float(o.scale) <= 1 for o in self.agent.optimisers.values())):
-            raise UserError(
-                f'not finite at update {updates}: {", ".join(bad)}; the last checkpoint is whole: '
-                'resume with --precision float32, or smaller --model_rate, --actor_rate and '
-                '--value_rate')
+            raise NotFinite(f'not finite at update {updates}: {", ".join(bad)}')
         self.logger.update(
             {'step': self.step, 'updates': updates, 'seconds': self.seconds()} | values)
         for line in self.health.lines(values):
             self.say(line)
+
+    def _not_finite(self, what):
+        """The `UserError` for a run that cannot go on, with what can be done."""
+        paths = self.checkpoints.paths()
+        there = f'{paths[-1].name} is whole and finite: resume' if paths else (
+            'there is no checkpoint yet: begin again')
+        return UserError(
+            f'{what}; {there} with --precision float32, or smaller --model_rate, --actor_rate and '
+            '--value_rate')
 
     def evaluate(self):
         """Episodes on validation backgrounds by the mode, the first as a video and, where there is
@@ -259,7 +307,7 @@ class Trainer:
         seed, *seeds = self.experiment.seeds('evaluate', self.step, 1 + config.eval_episodes)
         self.agent.judging.reset_from_seed(int(seed))
         for number, episode in enumerate(evaluate(self.agent, self.valid, seeds)):
-            self._episode('eval', episode)
+            self._episode('eval', episode, number)
             if number == 0:
                 self.logger.video('eval', self.step, pictures.seen(episode))
                 if 'sound' in episode:
@@ -272,11 +320,24 @@ class Trainer:
             self.logger.video(f'open_loop_{sensor}', self.step, video, rate=5)
         self.progress.evaluated.assign(self.step)
 
+    def _state(self):
+        """What tells one state of the run from another; wall time does not."""
+        progress = self.progress
+        return (self.step, *(int(value) for value in (
+            self.agent.updates, progress.evaluated, progress.phase, progress.due, progress.every,
+            progress.updates)))
+
     def save(self):
-        """A checkpoint of all that is not in the episode files."""
+        """A checkpoint of all that is not in the episode files; none where nothing is new."""
+        if self._state() == self.saved:
+            return
         self.progress.step.assign(self.step)
         self.progress.seconds.assign(self.seconds())
+        self.progress.underway.assign(underway.pack(self))
+        if bad := self.checkpoints.not_finite():
+            raise NotFinite(f'not finite at update {int(self.agent.updates)}: {bad}')
         self.checkpoints.save(int(self.agent.updates))
+        self.saved = self._state()
 
     # --- What the user sees ---
 
@@ -302,10 +363,10 @@ class Trainer:
             return 'no return yet'
         return f'return {np.mean(self.last_returns[-10:]):.1f}'
 
-    def _episode(self, mode, episode):
+    def _episode(self, mode, episode, number):
         row = {
             'step': self.step, 'updates': int(self.agent.updates), 'seconds': self.seconds(),
-            'mode': mode} | summary(episode, self.sensors)
+            'mode': mode} | summary(episode, self.sensors) | {'episode': number}
         self.logger.episode(row)
         if mode == 'eval':
             self.say(f'evaluation at {self.step:,} steps: return {row["return"]:.1f}')

@@ -306,6 +306,10 @@ class StaggeredStart(gymnasium.Wrapper):
         return observation, reward, terminated, truncated or cut, (
             info | {'cut': True} if cut else info)
 
+    def skip(self):
+        """Take the first episode for ended."""
+        self._left = 0
+
 
 def make(config, split, seed):
     """The environment of a configuration, to be used in a process without TensorFlow.

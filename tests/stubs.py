@@ -39,8 +39,8 @@ def terminates(episode):
 
 class Environments:
     """`num_envs` environments with one sensor, touch, that holds: the split, the last digits of
-    the seed of the reset, the number of the episode, how many decisions of it were taken, and the
-    last action. Numbers count from one that the seed gives, so all is repeated by the seed.
+    the seed of the episode, its number, how many decisions of it were taken, and the last action.
+    The number is given by the seed, so all is repeated by the seed; odd and even ones take turns.
 
     The sensor is missing always or never: always where the chance of a drop-out is 1.
     """
@@ -54,20 +54,41 @@ class Environments:
         self.resets.append((list(seed), options))
         if options and 'miss_ratio' in options:
             self.missing = options['miss_ratio']['touch'] == 1
-        self.seeds = np.array(seed) % 10000
-        # Neighbours begin with different kinds of episodes, so they do not end together.
-        self.episode = self.seeds % 10 // 2 * 2 + (self.seeds[0] + np.arange(self.num_envs)) % 2
+        self._begin(seed)
+        return self._observe(), {}
+
+    def _begin(self, seeds):
+        self.seeds = np.array(seeds, np.int64)
         self.decision = np.zeros(self.num_envs, int)
         self.ended = np.zeros(self.num_envs, bool)
         self.action = np.zeros((self.num_envs, ACTIONS), np.float32)
-        return self._observe(), {}
+
+    @property
+    def episode(self):
+        return self.seeds % 1000 + np.arange(self.num_envs)
+
+    def play(self, seeds, actions, whole):
+        """As that of `processes.vector`."""
+        self._begin(seeds)
+        taken = [list(row) if row is not None else [] for row in actions]
+        answers = [[] for _ in taken]
+        for count in range(1 + max(map(len, taken))):
+            for row, wanted in enumerate(taken):
+                if count <= len(wanted):
+                    self.decision[row] = count
+                    self.action[row] = wanted[count - 1] if count else 0
+                    seen = {key: value[row] for key, value in self._observe().items()}
+                    reward = reward_of(self.episode[row], count, self.action[row])
+                    answers[row].append((seen, reward if count else 0, False, False, {}))
+        self.ended = np.array([row is None for row in actions])
+        return answers
 
     def step(self, action):
         """After an end the action is ignored and the next episode begins, as gymnasium's vector
         environments do."""
         assert action.dtype == np.float32 and np.abs(action).max() <= 1
         begins = self.ended
-        self.episode = self.episode + begins
+        self.seeds = np.where(begins, [processes.following(s) for s in self.seeds], self.seeds)
         self.decision = np.where(begins, 0, self.decision + 1)
         self.action = np.where(begins[:, None], 0, action)
         reward = np.where(begins, 0, reward_of(self.episode, self.decision, self.action))
@@ -78,7 +99,7 @@ class Environments:
     def _observe(self):
         split = np.full(self.num_envs, SPLITS.index(self.split))
         touch = np.concatenate([
-            np.stack([split, self.seeds, self.episode, self.decision], 1), self.action], 1)
+            np.stack([split, self.seeds % 10000, self.episode, self.decision], 1), self.action], 1)
         return {
             'touch': np.float32(touch * (not self.missing)),
             'touch_flag': np.full((self.num_envs, 1), not self.missing, np.float32)}

@@ -141,7 +141,7 @@ class Hostile:
 
     def __init__(self, ending):
         self.ending = ending
-        self.seed = 0
+        self.seed, self.env_timeout = 0, 60
 
     @property
     def task(self):

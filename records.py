@@ -1,0 +1,131 @@
+"""episodes.csv and metrics.csv of a run that goes on: made to agree with its episodes and its
+checkpoint, whatever a kill left of them.
+
+Every finished episode has exactly one row, and every evaluation and update that the checkpoint
+holds has its rows once. Rows of what is done again are dropped; rows that lack are made.
+"""
+
+import numpy as np
+
+import files
+import tools
+from acting import summary
+from config import flag
+
+
+def begin_anew(logger, replay, damaged, report):
+    """Say that the weights of a run begin anew on the episodes of a `Replay`, since it has no
+    checkpoint, or (`damaged`) none that can be read; then the logs of what is lost are kept."""
+    episodes = f'the run goes on from its {len(replay.episodes)} episodes'
+    if not damaged and not logger.metrics.rows():
+        report(f'there is no checkpoint yet; {episodes}')
+        return
+    kept = [files.set_aside(table.path, copy=True)
+            for table in (logger.metrics, logger.episodes) if table.path.exists()]
+    report(
+        f'warning: no checkpoint {"can be read" if damaged else "is there"}: what was learned is '
+        f'lost; {episodes} with new weights, and first makes the updates that are due at their '
+        f'steps; the logs until now are kept as {" and ".join(kept)}')
+
+
+def mend(logger, replay, progress, sensors, prefill, report):
+    """Bring the tables of a `tools.Logger` in agreement with a `Replay` and a restored `Progress`.
+
+    prefill: the steps of random actions, which say the mode of an episode without a row.
+    """
+    updates, evaluated = int(progress.agent.updates), int(progress.evaluated)
+    rows = logger.metrics.rows()
+    kept = {int(float(row['updates'])): row for row in reversed(rows)}  # the first of each
+    kept = [kept[number] for number in sorted(kept) if number <= updates]
+    if kept != rows:
+        report(f'metrics.csv: {len(rows) - len(kept)} rows of updates dropped that the checkpoint '
+               'does not hold')
+        logger.metrics.replace(kept)
+
+    rows = logger.episodes.rows()
+    if rows and 'episode' not in rows[0]:
+        _number(rows, replay)
+    found = {}
+    for row in rows:
+        known, number = row['mode'] != 'eval', _whole(row.get('episode'))
+        if number is None or (number >= replay.number if known else (
+                int(float(row['step'])) > evaluated)):
+            continue
+        found.setdefault(('', number) if known else (row['step'], number), row)
+    made = _made(found, replay, progress, sensors, prefill)
+    kept = _merged(list(found.values()), made)
+    if made or len(kept) != len(rows) or any('episode' not in row for row in rows):
+        dropped = len(rows) - len(found)
+        if made:
+            report(f'episodes.csv: {len(made)} rows that were missing are made from the episodes')
+        if dropped:
+            report(f'episodes.csv: {dropped} rows dropped, of evaluations that are made again')
+        logger.episodes.replace(kept)
+
+
+def seconds(logger):
+    """The wall time of the last row of any table."""
+    found = [row.get('seconds') for table in (logger.episodes, logger.metrics)
+             for row in table.rows()[-1:]]
+    return max([float(text) for text in found if text], default=0.0)
+
+
+def _whole(text):
+    try:
+        return int(text)
+    except (TypeError, ValueError):
+        return None
+
+
+def _number(rows, replay):
+    """Give the rows of a table that is older than its column `episode` their numbers, in order."""
+    collected = [row for row in rows if row['mode'] != 'eval']
+    numbers = sorted(replay.numbers)
+    for row, number in zip(collected, numbers + [None] * len(collected)):
+        row['episode'] = '' if number is None else str(number)
+    before, count = None, 0
+    for row in rows:
+        if row['mode'] == 'eval':
+            count = count + 1 if row['step'] == before else 0
+            before, row['episode'] = row['step'], str(count)
+
+
+def _made(found, replay, progress, sensors, prefill):
+    """The rows of the episodes that have none. Updates and seconds lie between those of the rows
+    around, by the steps."""
+    known = sorted(
+        (float(row['step']), float(row.get('updates') or 0), float(row.get('seconds') or 0))
+        for row in found.values())
+    known = [(0.0, 0.0, 0.0), *known]
+    last = float(progress.step), float(progress.agent.updates), float(progress.seconds)
+    if last[0] > known[-1][0]:
+        known.append(last)
+    steps, updates, wall = (np.maximum.accumulate(values) for values in zip(*known))
+    rows, step = [], 0
+    for episode in replay.episodes:
+        begin, step = step, step + episode.steps
+        if ('', episode.number) in found:
+            continue
+        try:
+            arrays = episode.read(0, episode.entries, ['reward', *map(flag, sensors)])
+        except ValueError:  # it will be set aside where it is drawn
+            continue
+        arrays['steps'] = np.array([episode.steps])
+        rows.append(tools.texts({
+            'step': step, 'updates': int(np.interp(step, steps, updates)),
+            'seconds': float(np.interp(step, steps, wall)),
+            'mode': 'prefill' if begin < prefill else 'train',
+            **summary(arrays, sensors), 'episode': episode.number}))
+    return [{key: str(value) for key, value in row.items()} for row in rows]
+
+
+def _merged(rows, made):
+    """Both in order: of the episodes by their numbers, of the evaluations by their steps."""
+    merged = []
+    for row in rows:
+        while made and (
+                int(made[0]['episode']) < int(row['episode']) if row['mode'] != 'eval'
+                else float(made[0]['step']) <= float(row['step'])):
+            merged.append(made.pop(0))
+        merged.append(row)
+    return merged + made
