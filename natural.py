@@ -94,8 +94,9 @@ def _check_claims(content):
     """Raise ValueError for a pickle that would take more memory than its size allows: one that
     numbers its objects beyond their count (unpickling makes room for all numbers below), claims
     more bytes than there are, or has far more parts than an array."""
-    for count, (operation, number, _) in enumerate(pickletools.genops(content)):
-        if count > MOST_PARTS or ('PUT' in operation.name and not 0 <= number <= count):
+    for count, (operation, number, place) in enumerate(pickletools.genops(content)):
+        if count > MOST_PARTS or ('PUT' in operation.name and not 0 <= number <= count) or (
+                operation.name == 'FRAME' and number > len(content) - place):
             raise ValueError('it claims more than it holds')
 
 

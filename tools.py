@@ -53,9 +53,12 @@ class Table:
             lines = list(csv.reader(io.StringIO(content.decode('utf-8-sig'))))
         except (ValueError, csv.Error):
             return True
-        return bool(lines) and (len(set(lines[0])) < len(lines[0]) or not all(
-            len(line) == len(lines[0]) and valid(dict(zip(lines[0], line)))
-            for line in lines[1:]))
+        if not lines:
+            return False
+        header, *rows = lines
+        return len(set(header)) < len(header) or not all(
+            re.fullmatch(r'[\w./ -]+', name, re.ASCII) for name in header) or not all(
+            len(row) == len(header) and valid(dict(zip(header, row))) for row in rows)
 
     def rows(self, valid=lambda row: True):
         """The rows as dicts of text; without those that cannot be read or are not `valid`."""

@@ -4,6 +4,7 @@ import argparse
 import os
 import pathlib
 import pickle
+import resource
 import re
 import subprocess
 import sys
@@ -475,3 +476,15 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, words):
     assert done.returncode == 2
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_few_bytes_that_claim_gigabytes_take_none(tmp_path):
+    """A frame of eight gigabytes in nine bytes, or among others."""
+    path = tmp_path / 'videos.pkl'
+    frame = b'\x95' + (2 ** 33).to_bytes(8, 'little')
+    for content in frame, b'\x80\x04' + frame + b'N.':
+        path.write_bytes(content)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(config.UserError, match='no file of videos'):
+            natural.load(str(path))
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10 ** 5  # kilobytes

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_vector_aligns_episodes_and_hears_no_ctrl_c(config, description):
             assert not np.array_equal(observation['depth'], previous['depth'])
             previous = observation
         assert equal(first, kept)  # a returned observation is the caller's
-        with pytest.warns(UserWarning), pytest.raises(ValueError, match='6 finite numbers'):
+        with pytest.raises(ValueError, match='6 finite numbers'):
             envs.step(np.full((2, 6), np.nan))
     finally:
         envs.close(terminate=True)
@@ -198,19 +199,62 @@ def test_an_environment_that_ends_while_it_is_built_is_one_line(ending, words, d
     assert 'environment 0' in str(caught.value) or 'environment 1' in str(caught.value)
 
 
-@pytest.mark.parametrize('call', ['step', 'reset'])
-@pytest.mark.parametrize('ending, words', ENDINGS[:2])
-def test_a_killed_environment_is_one_line_that_names_it(config, description, ending, words, call):
-    config = dataclasses.replace(config, natural=False)
-    envs = processes.vector(config, 'train', 2, description, seed=0)
-    envs.reset()
+def quick(config, **changes):
+    return dataclasses.replace(config, natural=False, miss_ratio=0.0, sensors='touch', **changes)
+
+
+@pytest.mark.parametrize('ending, words, limit', [
+    (signal.SIGSEGV, 'environment 1 crashed: SIGSEGV', 60),
+    (signal.SIGKILL, 'environment 1 was killed .*SIGKILL.*--envs', 60),
+    (signal.SIGSTOP, 'environment 1 gave no answer for 15 seconds', 15)])
+def test_a_dead_environment_begins_anew_and_the_others_go_on(
+        config, description, ending, words, limit, capsys):
+    """Dropped is its own episode alone; at the third death without a whole one the run stops."""
+    envs = processes.vector(quick(config, env_timeout=limit), 'train', 2, description, seed=0)
+    envs.reset(seed=[5, 6])
+    actions = np.ones((2, 6), np.float32)
+    _, reward, *_ = envs.step(actions)
     os.kill(envs.processes[1].pid, ending)
-    with pytest.raises(UserError, match=words) as caught:
-        envs.reset() if call == 'reset' else envs.step(np.zeros((2, 6), np.float32))
-    assert 'environment 1' in str(caught.value) and '\n' not in str(caught.value)
-    assert 'last checkpoint' in str(caught.value)
-    assert not any(process.is_alive() for process in envs.processes)
-    envs.close(terminate=True)
+    _, rewards, terminated, truncated, infos = envs.step(actions)
+    assert infos['again'].tolist() == [False, True] and infos['steps'].tolist() == [2, 0]
+    assert rewards[0] != 0 and rewards[1] == 0 and not (terminated | truncated).any()
+    said = capsys.readouterr().out
+    assert re.search(words, said) and said.count('\n') == 1 and 'Traceback' not in said
+    # Its episode is that of the seed that it had, from the beginning.
+    _, reward_again, *_ = envs.step(actions)
+    assert reward_again[1] == reward[1] and envs.seeds == [5, 6]
+    if ending == signal.SIGSEGV:
+        os.kill(envs.processes[1].pid, ending)
+        assert envs.step(actions)[4]['again'].tolist() == [False, True]
+        os.kill(envs.processes[1].pid, ending)
+        with pytest.raises(UserError, match='3 times without a whole episode.*last checkpoint'):
+            envs.step(actions)
+        assert not any(process.is_alive() for process in envs.processes)
+    envs.close()
+
+
+def test_an_episode_is_played_again_by_its_seed_and_its_actions(config, description):
+    """Also one of a row, as the seeds after the first come from it; and one that has ended."""
+    envs = processes.vector(quick(config), 'train', 2, description, seed=0)
+    try:
+        random = np.random.default_rng(0)
+        envs.reset(seed=[5, 6])
+        taken, rewards = [], []
+        for _ in range(9):  # the third decision ends an episode, the fourth resets
+            actions = random.uniform(-1, 1, (2, 6)).astype(np.float32)
+            taken.append(actions)
+            observation, reward, *_ = envs.step(actions)
+            rewards.append(reward)
+        assert envs.seeds[0] == processes.following(processes.following(5))
+        seeds = list(envs.seeds)
+        played = envs.play(seeds, [[a[0] for a in taken[8:]], None])
+        assert [answer[1] for answer in played[0]] == [0, rewards[8][0]]
+        np.testing.assert_array_equal(played[0][-1][0]['touch'], observation['touch'][0])
+        assert len(played[1]) == 1
+        wanted = envs.step(actions)
+        assert envs.seeds == [seeds[0], processes.following(seeds[1])] and wanted[1][1] == 0
+    finally:
+        envs.close()
 
 
 def test_a_sensor_may_be_chosen_and_lacking_ones_are_left_out(config):

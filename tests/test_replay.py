@@ -315,3 +315,44 @@ def test_foreign_keys_are_an_error_when_added(tmp_path):
     replay = fill(tmp_path, [5])
     with pytest.raises(ValueError, match='not those of the other episodes'):
         replay.add({'reward': np.zeros(5, np.float32)})
+
+
+def test_an_old_episode_outside_memory_is_checked_before_it_is_learned_from(tmp_path):
+    """By its checksums, at its first reading; the batch is then drawn from the others."""
+    fill(tmp_path, [5, 6, 7])
+    path = tmp_path / '0000001-6.npz'
+    content = path.read_bytes()
+    wanted = (100 + np.arange(6)).astype(np.float32).tobytes()
+    path.write_bytes(flipped(content, content.index(wanted) + 6))
+    said = []
+    replay = Replay(tmp_path, 2, 0, said.append)
+    assert (len(replay.episodes), said) == (3, [])
+    [batch] = [next(replay.batches(400, 5, [7]))]
+    assert set(batch['reward'].numpy()[:, 0]) == {0, 200, 201, 202}
+    assert len(said) == 1 and '0000001-6.npz.damaged' in said[0]
+    assert names(tmp_path) == ['0000000-5.npz', '0000001-6.npz.damaged', '0000002-7.npz']
+    (tmp_path / '0000002-7.npz').unlink()
+    assert set(replay.sample(100, 5, 0)['reward'][:, 0]) <= {0, 200, 201, 202}
+    replay = Replay(tmp_path, 2, 0)
+    assert set(replay.sample(100, 5, 0)['reward'][:, 0]) == {0} and replay.numbers == {0, 1}
+
+
+def test_an_episode_that_is_gone_is_named_and_drawn_no_more(tmp_path):
+    fill(tmp_path, [5, 6, 7])
+    said = []
+    replay = Replay(tmp_path, 2, 0, said.append)
+    (tmp_path / '0000001-6.npz').unlink()
+    assert set(replay.sample(400, 5, 0)['reward'][:, 0]) == {0, 200, 201, 202}
+    assert len(said) == 1 and 'is gone' in said[0]
+
+
+def test_a_damaged_count_of_steps_is_found_when_the_run_is_opened(tmp_path):
+    replay = Replay(tmp_path, 2)
+    steps = np.array([0, 2, 2, 1], np.int32)
+    for number in 0, 1:
+        replay.add(episode(number, 4) | {'steps': steps})
+    path = tmp_path / '0000001-4.npz'
+    content = path.read_bytes()
+    path.write_bytes(flipped(content, content.index(steps.tobytes()) + 6))
+    replay, said = reopened(tmp_path, 0)
+    assert (replay.steps, len(said)) == (5, 1)

@@ -5,6 +5,7 @@ import gc
 import io
 import os
 import pathlib
+import resource
 
 import helpers
 import numpy as np
@@ -157,6 +158,51 @@ def test_gif_that_stands_still_lasts_as_long(frames):
     assert total == 5 * 50
 
 
+def valid(row):
+    return tools.valid_row(row, ('step',))
+
+
+@pytest.mark.parametrize('damage, kept', [
+    (lambda c: c.replace(b'2,train', b'2,tr\xffin'), [1, 3]),
+    (lambda c: c.replace(b'2,train', b'2,trXin'), [1, 3]),
+    (lambda c: c.replace(b'2,train', b'x,train'), [1, 3]),
+    (lambda c: c.replace(b'2,train,0.5', b'2,train'), [1, 3]),
+    (lambda c: c.replace(b'step,mode', b'st\x00p,mode'), []),
+    (lambda c: b'\xff' * 50 + b'\n', []),
+    (lambda c: bytes(60) + b'\n', [])])
+def test_a_damaged_table_is_set_aside_and_its_whole_rows_go_on(damage, kept, tmp_path):
+    path, said = tmp_path / 'log.csv', []
+    table = tools.Table(path)
+    for step in 1, 2, 3:
+        table.append({'step': step, 'mode': 'train', 'value': step / 4})
+    path.write_bytes(damage(path.read_bytes()))
+    broken = path.read_bytes()
+    table = tools.Table(path, valid, said.append)
+    assert (tmp_path / 'log.csv.damaged').read_bytes() == broken
+    assert len(said) == 1 and 'log.csv.damaged' in said[0] and '\n' not in said[0]
+    assert [int(row['step']) for row in table.rows()] == kept
+    table.append({'step': 9, 'mode': 'eval', 'value': 1.0})
+    assert [int(row['step']) for row in tools.Table(path, valid, said.append).rows()] == [*kept, 9]
+    assert len(said) == 1
+
+
+def test_a_full_disk_leaves_a_table_without_half_a_line(tmp_path, monkeypatch):
+    path = tmp_path / 'log.csv'
+    table = tools.Table(path)
+    table.append({'step': 1, 'value': 2.0})
+    size = path.stat().st_size
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 3, limit[1]))
+        with pytest.raises(OSError) as caught:
+            table.append({'step': 2, 'value': 1.25})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert caught.value.filename == str(path) and path.stat().st_size == size
+    table.append({'step': 2, 'value': 1.25})
+    assert path.read_text() == 'step,value\n1,2\n2,1.25\n'
+
+
 # --- Checkpoints -------------------------------------------------------------------------
 
 
@@ -275,16 +321,75 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(damage, saved):
     assert len(said) == 1 and 'state-000000004' in said[0] and '\n' not in said[0]
 
 
-@pytest.mark.parametrize('damage', BROKEN)
-def test_only_damaged_checkpoints_are_an_error(damage, saved):
+def test_where_all_checkpoints_are_damaged_nothing_is_restored_and_each_is_named(saved):
     folder, _ = saved
-    ending, break_it = BROKEN[damage]
-    for number in 3, 4:
+    for number, damage in (3, 'index flipped'), (4, 'data cut'):
+        ending, break_it = BROKEN[damage]
         break_it(folder / f'state-00000000{number}.{ending}')
+    part = Part()
+    before = part.values()
     said = []
-    with pytest.raises(UserError, match='no checkpoint in'):
-        tools.Checkpoints(folder, Part(), report=said.append).restore()
-    assert [f'state-00000000{n}' in text for n, text in zip((4, 3), said)] == [True, True]
+    assert tools.Checkpoints(folder, part, report=said.append).restore() is None
+    assert [f'state-00000000{n}' in text for n, text in zip((4, 3), said, strict=True)] == [
+        True, True]
+    assert all(equal(part.values(), before))
+
+
+def test_a_state_that_is_there_is_never_written_again(saved):
+    """A second one of its number has a name of its own, is the newer, and is whole in itself."""
+    folder, _ = saved
+    content = {path.name: path.read_bytes() for path in folder.glob('state-000000004.*')}
+    part, _, _ = restored(folder)
+    part.train()
+    checkpoints = tools.Checkpoints(folder, part, keep=3)
+    assert checkpoints.save(4).name == 'state-000000004-1'
+    assert all((folder / name).read_bytes() == kept for name, kept in content.items())
+    assert checkpoints.save(4).name == 'state-000000004-2'
+    assert [path.name for path in checkpoints.paths()] == [
+        'state-000000004', 'state-000000004-1', 'state-000000004-2']
+    again, path, said = restored(folder)
+    assert (path.name, said) == ('state-000000004-2', []) and all(
+        equal(again.values(), part.values()))
+
+
+@pytest.mark.parametrize('at', range(6))
+def test_a_kill_at_any_moment_of_saving_leaves_the_newest_state_or_the_one_before(
+        at, saved, monkeypatch):
+    """At each call that changes names or waits for the disk, and with `keep` 1 too."""
+    folder, history = saved
+    part, _, _ = restored(folder)
+    part.train()
+    calls = []
+
+    def counted(original):
+        def call(*words):
+            if len(calls) == at:
+                raise KeyboardInterrupt
+            calls.append(original)
+            return original(*words)
+        return call
+    with monkeypatch.context() as patch:
+        for name in 'fsync', 'replace', 'remove':
+            patch.setattr(os, name, counted(getattr(os, name)))
+        with pytest.raises(KeyboardInterrupt):
+            tools.Checkpoints(folder, part, keep=1).save(4)
+    found, path, said = restored(folder)
+    assert said == [] and path.name in ('state-000000004', 'state-000000004-1')
+    wanted = part.values() if path.name.endswith('-1') else history[4]
+    assert all(equal(found.values(), wanted))
+    tools.Checkpoints(folder, part, keep=1).save(5)
+    assert names(folder) == [
+        f'state-000000005.{ending}' for ending in ('data-00000-of-00001', 'index')]
+
+
+def test_a_state_that_is_not_finite_is_named_and_not_saved(saved):
+    folder, _ = saved
+    before = names(folder)
+    part = Part()
+    part.optimiser.second[0].assign([1.0, np.inf, 1.0])
+    with pytest.raises(UserError, match='is not finite, and is not saved'):
+        tools.Checkpoints(folder, part).save(5)
+    assert names(folder) == before
 
 
 @pytest.mark.parametrize('before, now', [
@@ -297,7 +402,7 @@ def test_checkpoint_of_another_architecture_is_an_error_and_changes_nothing(
     values = part.values()
     with pytest.raises(UserError, match='state-000000001 is of another model'):
         tools.Checkpoints(tmp_path, part).load(tmp_path / 'state-000000001')
-    with pytest.raises(UserError, match='no checkpoint'):
+    with pytest.raises(UserError, match='is of another model'):
         restored(tmp_path, part)
     assert all(equal(part.values(), values))
     gc.collect()  # TensorFlow speaks when the rest of a checkpoint is thrown away

@@ -188,18 +188,18 @@ def test_rows_of_episodes_are_those_that_were_played(whole):
 
 @pytest.fixture(scope='module')
 def resumed(whole, tmp_path_factory):
-    """A copy of the run that goes on to 160 steps by another schedule."""
+    """A copy of the run that goes on to 162 steps by another schedule."""
     folder = tmp_path_factory.mktemp('resumed') / 'run'
     shutil.copytree(whole.folder, folder)
     return stubs.trained(
-        folder, '--steps', '160', '--prefill', '150', '--pretrain', '70', '--train_every', '10',
+        folder, '--steps', '162', '--prefill', '150', '--pretrain', '70', '--train_every', '10',
         '--train_updates', '3', '--log_every', '30')
 
 
 def test_a_changed_schedule_counts_from_where_the_run_is(whole, resumed):
     table = pd.read_csv(resumed.folder / 'metrics.csv')[7:]
     assert table['updates'].tolist() == [13, 16, 19, 22] and len(resumed.learned) == 12
-    for begin, step in zip(range(130, 170, 10), table['step']):
+    for begin, step in zip(range(132, 172, 10), table['step']):
         assert begin <= step < begin + 4
 
 
@@ -209,7 +209,7 @@ def test_a_resumed_run_collects_on_with_new_seeds_and_is_not_judged_twice(whole,
     old, new = (pd.read_csv(run.folder / 'episodes.csv') for run in (whole, resumed))
     added = new[len(old):]
     assert 'prefill' not in set(added['mode']) and list(added['mode']).count('eval') == 1
-    assert added['mode'].iloc[-1] == 'eval' and 160 <= added['step'].iloc[-1] < 164
+    assert added['mode'].iloc[-1] == 'eval' and 162 <= added['step'].iloc[-1] < 166
     before, after = (
         {seed for made in run.made for drawn, _ in made.resets for seed in drawn}
         for run in (whole, resumed))

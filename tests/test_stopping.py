@@ -1,0 +1,68 @@
+"""SIGTERM and Ctrl-C, in processes without TensorFlow."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import stopping
+
+ROOT = pathlib.Path(stopping.__file__).parent
+SCRIPT = """
+import sys, time, stopping
+stopping.listen('type it again')
+print('ready', flush=True)
+def busy():
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        time.sleep(0.01)
+        stopping.check()
+try:
+    if sys.argv[1] == 'end':
+        busy()
+    elif sys.argv[1] == 'raise':
+        with stopping.raising():
+            time.sleep(20)
+    elif sys.argv[1] == 'note':
+        with stopping.noting():
+            busy()
+    else:
+        with stopping.noting():
+            time.sleep(20)
+except stopping.Stopped as stopped:
+    print('caught', stopped.name, stopping.asked())
+    sys.exit(stopped.code)
+"""
+
+
+@pytest.mark.parametrize('how, out, error, times', [
+    ('end', '', 'ended at once; type it again', 1), ('raise', 'caught', '', 1),
+    ('note', 'caught', 'finishing the update', 1), ('deaf', '', 'ended at once', 2)])
+@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_process_as_its_phase_asks(how, out, error, times, number, code):
+    process = subprocess.Popen(
+        [sys.executable, '-c', SCRIPT, how], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == 'ready\n'
+        for _ in range(times):
+            time.sleep(0.3)
+            os.kill(process.pid, number)
+        said, errors = process.communicate(timeout=15)
+    finally:
+        process.kill()
+    assert process.returncode == code and 'Traceback' not in errors
+    assert out in said and error in errors and signal.Signals(number).name in said + errors
+
+
+def test_a_signal_that_was_to_be_ignored_stays_so():
+    done = subprocess.run(
+        [sys.executable, '-c', 'import signal, stopping\nstopping.listen("")\n'
+         'print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)'],
+        cwd=ROOT, text=True, capture_output=True, check=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    assert done.stdout == 'True\n'
