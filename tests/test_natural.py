@@ -4,8 +4,8 @@ import argparse
 import os
 import pathlib
 import pickle
-import resource
 import re
+import resource
 import subprocess
 import sys
 
