@@ -52,7 +52,7 @@ def mend(logger, replay, progress, sensors, prefill, report):
                 int(float(row['step'])) > evaluated)):
             continue
         found.setdefault(('', number) if known else (row['step'], number), row)
-    made = _made(found, replay, progress, sensors, prefill)
+    made = _made(found, replay, progress, logger.metrics.rows(), sensors, prefill)
     kept = _merged(list(found.values()), made)
     if made or len(kept) != len(rows) or any('episode' not in row for row in rows):
         dropped = len(rows) - len(found)
@@ -90,20 +90,20 @@ def _number(rows, replay):
             before, row['episode'] = row['step'], str(count)
 
 
-def _made(found, replay, progress, sensors, prefill):
-    """The rows of the episodes that have none. Updates and seconds lie between those of the rows
-    around, by the steps."""
-    known = sorted(
-        (float(row['step']), float(row.get('updates') or 0), float(row.get('seconds') or 0))
-        for row in found.values())
-    known = [(0.0, 0.0, 0.0), *known]
-    last = float(progress.step), float(progress.agent.updates), float(progress.seconds)
-    if last[0] > known[-1][0]:
-        known.append(last)
-    steps, updates, wall = (np.maximum.accumulate(values) for values in zip(*known))
+def _made(found, replay, progress, metrics, sensors, prefill):
+    """The rows of the episodes that have none. Their updates are those of the phases before, which
+    have a row of metrics.csv each; their seconds lie between those of the rows around, by the
+    steps."""
+    phases = [(float(row['step']), int(float(row['updates']))) for row in metrics]
+    known = sorted((float(row['step']), float(row['seconds']))
+                   for row in [*found.values(), *metrics] if row.get('seconds'))
+    known = [(0.0, 0.0), *known]
+    if float(progress.step) > known[-1][0]:
+        known.append((float(progress.step), float(progress.seconds)))
+    steps, wall = (np.maximum.accumulate(values) for values in zip(*known))
     rows, step = [], 0
     for episode in replay.episodes:
-        begin, step = step, step + episode.steps
+        step += episode.steps
         if ('', episode.number) in found:
             continue
         try:
@@ -112,9 +112,10 @@ def _made(found, replay, progress, sensors, prefill):
             continue
         arrays['steps'] = np.array([episode.steps])
         rows.append(tools.texts({
-            'step': step, 'updates': int(np.interp(step, steps, updates)),
+            'step': step,
+            'updates': max((updates for at, updates in phases if at < step), default=0),
             'seconds': float(np.interp(step, steps, wall)),
-            'mode': 'prefill' if begin < prefill else 'train',
+            'mode': 'prefill' if step <= prefill else 'train',
             **summary(arrays, sensors), 'episode': episode.number}))
     return [{key: str(value) for key, value in row.items()} for row in rows]
 
