@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := logdir/demo
 
-.PHONY: demo claim test lint docs bench results clean
+.PHONY: demo claim test lint docs bench torture results clean
 
 .venv/installed: requirements.txt requirements-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -36,6 +36,10 @@ docs: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/speed.py
+
+# Hours: kills, signals, full disks, damaged files, dying environments, long runs.
+torture: .venv/installed
+	$(BIN)/python tests/torture.py
 
 results: .venv/installed
 	$(BIN)/python plotting.py --indir results/agent/runs --outdir results/agent/figures \

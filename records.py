@@ -43,7 +43,8 @@ def mend(logger, replay, progress, sensors, prefill, report):
         logger.metrics.replace(kept)
 
     rows = logger.episodes.rows()
-    if rows and 'episode' not in rows[0]:
+    older = bool(rows) and 'episode' not in rows[0]
+    if older:
         _number(rows, replay)
     found = {}
     for row in rows:
@@ -54,7 +55,7 @@ def mend(logger, replay, progress, sensors, prefill, report):
         found.setdefault(('', number) if known else (row['step'], number), row)
     made = _made(found, replay, progress, logger.metrics.rows(), sensors, prefill)
     kept = _merged(list(found.values()), made)
-    if made or len(kept) != len(rows) or any('episode' not in row for row in rows):
+    if made or older or len(kept) != len(rows):
         dropped = len(rows) - len(found)
         if made:
             report(f'episodes.csv: {len(made)} rows that were missing are made from the episodes')
