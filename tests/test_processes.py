@@ -142,7 +142,7 @@ class Hostile:
 
     def __init__(self, ending):
         self.ending = ending
-        self.seed, self.env_timeout = 0, 60
+        self.seed, self.env_timeout, self.stagger = 0, 60, False
 
     @property
     def task(self):
@@ -200,7 +200,8 @@ def test_an_environment_that_ends_while_it_is_built_is_one_line(ending, words, d
 
 
 def quick(config, **changes):
-    return dataclasses.replace(config, natural=False, miss_ratio=0.0, sensors='touch', **changes)
+    return dataclasses.replace(
+        config, natural=False, miss_ratio=0.0, sensors='touch', stagger=False, **changes)
 
 
 @pytest.mark.parametrize('ending, words, limit', [
@@ -247,7 +248,7 @@ def test_an_episode_is_played_again_by_its_seed_and_its_actions(config, descript
             rewards.append(reward)
         assert envs.seeds[0] == processes.following(processes.following(5))
         seeds = list(envs.seeds)
-        played = envs.play(seeds, [[a[0] for a in taken[8:]], None])
+        played = envs.play(seeds, [[a[0] for a in taken[8:]], None], [True, True])
         assert [answer[1] for answer in played[0]] == [0, rewards[8][0]]
         np.testing.assert_array_equal(played[0][-1][0]['touch'], observation['touch'][0])
         assert len(played[1]) == 1

@@ -393,7 +393,8 @@ def checkpoints(bench, options):
 def workers(bench, options):
     """Real environments, of which one dies or hangs now and then."""
     settings = config.Config(
-        natural=False, sensors='touch', time_limit=20, env_timeout=20.0, miss_ratio=0.0)
+        natural=False, sensors='touch', time_limit=20, env_timeout=20.0, miss_ratio=0.0,
+        stagger=False)
     description = processes.describe(settings)
     environments = processes.vector(settings, 'train', 2, description, 0)
     random_actions = np.random.default_rng(0)
