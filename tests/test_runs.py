@@ -202,7 +202,7 @@ def test_episode_table_agrees_with_the_episode_files(run):
     assert table.notna().all().all()
     assert list(table.columns) == [
         'step', 'updates', 'seconds', 'mode', 'return', 'length',
-        *(f'missing_{sensor}' for sensor in sensors)]
+        *(f'missing_{sensor}' for sensor in sensors), 'episode']
     collected = table[table['mode'] != 'eval']
     assert collected['mode'].tolist() == ['prefill'] * 2 + ['train'] * 4
     for (_, row), arrays in zip(collected.iterrows(), episodes(folder), strict=True):
@@ -579,7 +579,7 @@ def test_update_that_is_not_finite_stops_the_run_before_it_is_saved(broken):
     training.Trainer._log(run, 7, values)
     assert rows[0]['updates'] == 7 and rows[0]['actor_loss'] == 2.0
     for value in np.nan, np.inf:
-        with pytest.raises(config.UserError, match=f'not finite at update 8: {broken};'):
+        with pytest.raises(config.UserError, match=f'not finite at update 8: {broken}$'):
             training.Trainer._log(run, 8, values | {broken: value})
     assert len(rows) == 1
     # A loss scale that is too large shows in the same way, and heals itself while it can fall.
