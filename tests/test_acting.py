@@ -8,8 +8,17 @@ import stubs
 from stubs import ENDS, LIMIT, Environments, reward_of, terminates, where
 
 import acting
+import processes
 
-SEEDS = [11, 22, 33]
+SEEDS = [11, 22, 34]  # of odd, odd and even episodes: the rows do not end together
+
+
+def in_turn(seed, count):
+    """The last digits of the seeds of `count` episodes of a row, as its environment tells them."""
+    seeds = [seed]
+    for _ in range(count - 1):
+        seeds.append(processes.following(seeds[-1]))
+    return [seed % 10000 for seed in seeds]
 
 
 @pytest.fixture(scope='module')
@@ -44,9 +53,11 @@ def test_entries_are_consecutive_observations_of_one_row_and_episode(driven):
     for row, episode in finished:
         told = where(episode['touch'])
         np.testing.assert_array_equal(told['decision'], np.arange(len(episode['reward'])))
-        assert set(told['seed']) == {SEEDS[row]} and len(set(told['episode'])) == 1
+        assert len(set(told['seed'])) == len(set(told['episode'])) == 1
         rows.append(row)
-        seen.add((row, told['episode'][0]))
+        seen.add((row, told['seed'][0]))
+        own = rows.count(row)
+        assert told['seed'][0] == in_turn(SEEDS[row], own)[-1]
     assert set(rows) == {0, 1, 2} and len(seen) == len(finished) > 12
 
 
@@ -54,7 +65,7 @@ def test_an_entry_holds_the_action_and_the_reward_that_led_to_it(driven):
     shown, finished, _ = driven
     taken = {(told['seed'][row], told['episode'][row], told['decision'][row]): action[row]
              for told, _, action in shown for row in range(3)}
-    for row, episode in finished:
+    for _, episode in finished:
         told = where(episode['touch'])
         assert episode['reward'][0] == 0 and not episode['action'][0].any()
         np.testing.assert_array_equal(episode['action'], told['action'])
@@ -62,7 +73,7 @@ def test_an_entry_holds_the_action_and_the_reward_that_led_to_it(driven):
             told['episode'], told['decision'], told['action'])[1:], atol=1e-6)
         for t in range(1, len(episode['reward'])):
             np.testing.assert_array_equal(
-                episode['action'][t], taken[SEEDS[row], told['episode'][0], t - 1])
+                episode['action'][t], taken[told['seed'][0], told['episode'][0], t - 1])
         assert episode['reward'].dtype == episode['discount'].dtype == np.float32
 
 
@@ -91,8 +102,8 @@ def test_reset_drops_what_was_unfinished_and_begins_with_these_seeds():
     driver.reset([4, 8])
     for _ in range(3):
         assert driver.step(act) == []
-    driver.reset([6, 7], {'miss_ratio': {'touch': 1}})
-    assert driver.environments.resets == [([4, 8], None), ([6, 7], {'miss_ratio': {'touch': 1}})]
+    driver.reset([6, 8], {'miss_ratio': {'touch': 1}})
+    assert driver.environments.resets == [([4, 8], None), ([6, 8], {'miss_ratio': {'touch': 1}})]
     finished = [done for _ in range(7) for done in driver.step(act)]
     assert [(row, len(episode['reward'])) for row, episode in finished] == [(0, 6), (1, 8)]
     assert all(not episode['touch'].any() and not episode['touch_flag'].any()
@@ -109,7 +120,7 @@ def test_what_is_kept_of_the_info_is_in_the_episodes_and_else_nothing():
             return *rest, {'sound': self._sound(), 'other': np.zeros(self.num_envs)}
 
         def _sound(self):
-            return np.stack([self.seeds, self.decision], 1).astype(np.int16)
+            return np.stack([self.seeds % 10000, self.decision], 1).astype(np.int16)
 
     act = lambda observation, is_first: np.zeros((2, stubs.ACTIONS), np.float32)
     for keep in [], ['sound'], ['sound', 'smell']:
@@ -117,12 +128,12 @@ def test_what_is_kept_of_the_info_is_in_the_episodes_and_else_nothing():
         driver.reset([4, 8])
         finished = [done for _ in range(18) for done in driver.step(act)]
         assert len(finished) > 3
-        for row, episode in finished:
+        for _, episode in finished:
             assert 'other' not in episode and ('sound' in episode) == bool(keep)
             if keep:
                 assert episode['sound'].dtype == np.int16
                 assert episode['sound'].tolist() == [
-                    [(4, 8)[row], t] for t in range(len(episode['reward']))]
+                    [where(episode['touch'])['seed'][0], t] for t in range(len(episode['reward']))]
 
 
 class Counter:
@@ -161,7 +172,7 @@ def test_evaluation_plays_the_seeds_by_the_mode_from_the_beginning_of_each():
     episodes = list(acting.evaluate(agent, driver, [5, 6, 7], {'miss_ratio': {'touch': 0}}))
     told = [where(episode['touch']) for episode in episodes]
     assert [t['seed'][0] for t in told] == [5, 6, 7]
-    assert [t['episode'][0] for t in told] == [5, 6, 7]  # the first of each
+    assert [t['episode'][0] for t in told] == [5, 7, 7]  # the first of each, and its row's number
     assert not any(asked for _, _, asked in agent.calls)
     for t, count, _ in agent.calls:
         np.testing.assert_array_equal(count, t['decision'] + 1)
