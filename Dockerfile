@@ -1,5 +1,6 @@
 # On a CPU:  docker build -t mummi .
 #            docker run --rm -v "$PWD/logdir:/mummi/logdir" mummi make demo
+#            docker run --rm -v "$PWD/logdir:/mummi/logdir" mummi make claim
 #            docker run --rm mummi make test
 FROM python:3.11-slim-bookworm
 

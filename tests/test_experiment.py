@@ -116,11 +116,14 @@ def test_shorter_interval_does_not_divide_the_steps_since_the_last_phase():
 @given(st.integers(1, 40), st.integers(0, 2), st.lists(st.integers(1, 60), min_size=1))
 def test_an_evaluation_is_due_at_each_multiple_that_was_passed_and_once_at_the_end(
         every, episodes, advances):
-    config = Config(eval_every=every, eval_episodes=episodes, steps=sum(advances))
+    # A phase of updates at every step, so that the last phase is where the run is.
+    config = Config(eval_every=every, eval_episodes=episodes, steps=sum(advances), prefill=1,
+                    train_every=1)
     progress, step, evaluated = Progress(tf.Module()), 0, []
     for advance in advances:
         passed = any(number % every == 0 for number in range(step + 1, step + advance + 1))
         step += advance
+        progress.advance(step, config)
         due = progress.evaluation_due(step, config)
         assert due == (episodes > 0 and (passed or step == config.steps))
         if due:
