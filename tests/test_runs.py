@@ -311,14 +311,7 @@ def test_a_resumed_run_repeats_no_episode(continued):
     assert len(set(actions)) == len(actions) == 8
 
 
-def test_resumed_losses_continue_those_of_the_run(continued):
-    # The probe decoders fall by the hundred in these first updates; new ones would begin high.
-    _, metrics = tables(continued['longer'][0])
-    loss = metrics['decoders_loss'].to_numpy()
-    assert loss[10:12].mean() < loss[:2].mean()
-
-
-def test_damaged_checkpoint_and_episode_are_named_and_training_goes_on(trained, continued):
+def test_damaged_checkpoint_and_episode_are_named_and_training_goes_on(continued):
     folder, out = continued['damaged']
     warnings = [line for line in out.splitlines() if line.startswith('warning: ')]
     assert len(warnings) == 2
@@ -328,8 +321,8 @@ def test_damaged_checkpoint_and_episode_are_named_and_training_goes_on(trained, 
     # An episode of 100 steps and the two updates of the newest checkpoint are lost.
     assert 'resumed at 500 steps, 8 updates' in out
     assert re.search(r'finished: 8\d\d steps, 14 updates', out)
-    before, after = tables(trained['cvrl'][0])[1], tables(folder)[1]
-    assert after['updates'].tolist() == before['updates'].tolist() + list(range(9, 15))
+    after = tables(folder)[1]
+    assert after['updates'].tolist() == list(range(1, 15))  # the rows of what was lost went too
     assert np.isfinite(after.to_numpy()).all()
 
 
