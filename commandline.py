@@ -115,7 +115,7 @@ def from_command_line(method, arguments=None):
 
     `--help` prints and exits with 0; a mistake prints one line and exits with 2.
     """
-    stopping.listen('nothing was changed, and the same command begins again')
+    stopping.listen('what was saved is whole, and the same command begins or resumes')
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's greetings: off
     arguments = sys.argv[1:] if arguments is None else arguments
     try:

@@ -1,8 +1,10 @@
 """SIGTERM and Ctrl-C: noted while a run trains and acted upon where nothing is lost; else at once.
 
-    listen      from the first line of a script on; what is heard before `raising` ends the process
-    raising     a signal raises `Stopped` wherever it comes
+    listen      from the first line of a script on: a signal ends the process at once
     noting      a signal is noted, and `check` raises it; a second one ends the process
+
+No handler raises: an exception that comes anywhere is swallowed, or made into another, by
+libraries that were never tried so.
 
 Without `listen`, as within a notebook or a test, signals do what they did. Nothing here imports
 TensorFlow.
@@ -24,7 +26,7 @@ class Stopped(BaseException):
 
 
 class _State:
-    how = 'end'  # what a signal does: end, raise, note
+    noting = False
     asked = None  # the number of the signal that was heard
     hint = ''
 
@@ -42,12 +44,9 @@ def listen(hint):
 
 def _heard(number, frame):
     before, _state.asked = _state.asked, number
-    if _state.how == 'end' or before is not None:
-        # Amid imports an exception may be swallowed; there is nothing to close yet.
+    if not _state.noting or before is not None:
         _say(f'{signal.Signals(number).name}: ended at once; {_state.hint}')
         os._exit(128 + number)
-    if _state.how == 'raise':
-        raise Stopped(number)
     _say(f'{signal.Signals(number).name}: finishing the update and saving; '
          'once more ends it at once')
 
@@ -58,27 +57,18 @@ def _say(text):
 
 
 @contextlib.contextmanager
-def _how(how):
-    before, _state.how = _state.how, how
+def noting():
+    """Within, a signal is noted for `check`."""
+    _state.noting = True
     try:
         yield
     finally:
-        _state.how = before
-
-
-def raising():
-    """Within, a signal raises `Stopped` at once."""
-    return _how('raise')
-
-
-def noting():
-    """Within, a signal is noted for `check`."""
-    return _how('note')
+        _state.noting = False
 
 
 def asked():
     """Whether a stop was asked for, and waits for `check`."""
-    return _state.how == 'note' and _state.asked is not None
+    return _state.noting and _state.asked is not None
 
 
 def check():

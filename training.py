@@ -39,16 +39,15 @@ def main(experiment):
     training = not (config.dry_run or config.test or config.inspect)
     resumes = training * f'; the same command resumes {config.logdir}'
     try:
-        with stopping.raising():
-            if config.dry_run:
-                dry_run(experiment)
-            elif config.test:
-                evaluation.test(experiment)
-            elif config.inspect:
-                inspection.inspect(experiment)
-            else:
-                with Trainer(experiment) as trainer:
-                    trainer.train()
+        if config.dry_run:
+            dry_run(experiment)
+        elif config.test:
+            evaluation.test(experiment)
+        elif config.inspect:
+            inspection.inspect(experiment)
+        else:
+            with Trainer(experiment) as trainer:
+                trainer.train()
     except UserError as error:
         commandline.fail(error)
     except OSError as error:

@@ -24,9 +24,6 @@ def busy():
 try:
     if sys.argv[1] == 'end':
         busy()
-    elif sys.argv[1] == 'raise':
-        with stopping.raising():
-            time.sleep(20)
     elif sys.argv[1] == 'note':
         with stopping.noting():
             busy()
@@ -40,7 +37,7 @@ except stopping.Stopped as stopped:
 
 
 @pytest.mark.parametrize('how, out, error, times', [
-    ('end', '', 'ended at once; type it again', 1), ('raise', 'caught', '', 1),
+    ('end', '', 'ended at once; type it again', 1),
     ('note', 'caught', 'finishing the update', 1), ('deaf', '', 'ended at once', 2)])
 @pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_process_as_its_phase_asks(how, out, error, times, number, code):

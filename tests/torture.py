@@ -112,7 +112,7 @@ def run(folder, phase=None, delays=(), strike=None, times=None, limit=None):
         setattr(training.Trainer, function, watched(name, getattr(training.Trainer, function)))
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    stopping.listen('')
+    stopping.listen('the same command resumes')
     with stubs.eagerly():
         training.main(stubs.Experiment(folder, *WORDS))
     if times:
