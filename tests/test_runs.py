@@ -549,7 +549,7 @@ def test_a_file_system_without_locks_is_told_from_another_process(
     monkeypatch.setattr(fcntl, 'flock', no_lock)
     said, settings = [], config.Config(logdir=str(tmp_path))
     run = types.SimpleNamespace(
-        folder=tmp_path, config=settings, experiment=types.SimpleNamespace(method='mummi'),
+        folder=tmp_path, config=settings, experiment=types.SimpleNamespace(method=config.Method('mummi')),
         say=said.append)
     if refused:
         with pytest.raises(config.UserError, match='another process is training'):
