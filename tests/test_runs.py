@@ -549,8 +549,8 @@ def test_a_file_system_without_locks_is_told_from_another_process(
     monkeypatch.setattr(fcntl, 'flock', no_lock)
     said, settings = [], config.Config(logdir=str(tmp_path))
     run = types.SimpleNamespace(
-        folder=tmp_path, config=settings, experiment=types.SimpleNamespace(method=config.Method('mummi')),
-        say=said.append)
+        folder=tmp_path, config=settings, say=said.append,
+        experiment=types.SimpleNamespace(method=config.Method('mummi')))
     if refused:
         with pytest.raises(config.UserError, match='another process is training'):
             training.Trainer._prepare_folder(run)
