@@ -36,6 +36,11 @@ except stopping.Stopped as stopped:
 """
 
 
+def hearing():
+    """In a new process: Ctrl-C as at a terminal, whatever this one was started to ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize('how, out, error, times', [
     ('end', '', 'ended at once; type it again', 1),
     ('note', 'caught', 'finishing the update', 1), ('deaf', '', 'ended at once', 2)])
@@ -43,7 +48,7 @@ except stopping.Stopped as stopped:
 def test_a_signal_ends_the_process_as_its_phase_asks(how, out, error, times, number, code):
     process = subprocess.Popen(
         [sys.executable, '-c', SCRIPT, how], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE)
+        stderr=subprocess.PIPE, preexec_fn=hearing)
     try:
         assert process.stdout.readline() == 'ready\n'
         for _ in range(times):
