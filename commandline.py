@@ -172,6 +172,8 @@ def parse(method, arguments):
     chosen = {}
     for name, text in vars(given).items():
         if text is not None:
+            if not isinstance(text, str):  # argparse takes a value of two dashes for an end
+                raise UserError(f'--{name} takes a value, not --')
             try:
                 chosen[name] = _parse(flags[name], text)
             except ValueError as wanted:

@@ -214,6 +214,10 @@ def configs(draw):
     if not draw(st.booleans()):
         names |= dict(sensors=st.just('all'), miss_ratio=st.dictionaries(
             st.sampled_from(list(SENSORS)), ratio, min_size=1))
+    if draw(st.booleans()):
+        names |= dict(xla=st.just(False))
+    else:  # which compiles for one device
+        names |= dict(devices=st.just(FIELDS['devices'].default))
     if not draw(st.booleans()):
         names |= dict(use_dreamer=st.just(True))
     else:
