@@ -65,7 +65,7 @@ def check(config):
                 'or type --no-natural')
     configuration.test_ratios(config)
     for sensor, *_ in configuration.faults(config.corrupt):
-        if sensor not in names and (config.sensors != 'all' or SENSORS[sensor].by_name):
+        if sensor not in named(config):
             raise UserError(
                 f'--corrupt names {sensor}, which is not among --sensors {config.sensors}')
     entries = math.ceil(config.time_limit / config.action_repeat) + 1
@@ -81,14 +81,22 @@ def check(config):
     memory(config)
 
 
+def named(config):
+    """The sensors that `--sensors` can mean: with all, those that are not there by name alone, and
+    in a family whose observations decide, any."""
+    if config.sensors != 'all':
+        return config.sensors.split(',')
+    mapped = 'sensor_map' in environments.family(config.task).options
+    return [name for name, row in SENSORS.items() if mapped or not row.by_name]
+
+
 def method(config):
     """Raise `UserError` for choices of the method that are wrong or do not go together."""
     if not (config.use_dreamer or config.use_sac):
         raise UserError('--no-use_dreamer leaves nothing that trains the actor; type --use_sac too')
     if config.reward_only and config.obs_model == 'generative':
         raise UserError('--reward_only has no --obs_model; type one of them')
-    names = [name for name, row in SENSORS.items() if not row.by_name] if (
-        config.sensors == 'all') else config.sensors.split(',')
+    names = named(config)
     losses = variants.sensor_losses(config, SENSORS)
     variants.bound_weights(config, SENSORS)
     for option in ('sensor_loss', 'bound_weight'):

@@ -812,3 +812,14 @@ def test_reward_only_has_no_observation_model():
 def test_an_ablation_is_called_what_it_is(method, words, name):
     settings_ = commandline.parse(METHODS[method], ['--logdir=unused', '--no-natural', *words])
     assert variants.name(method, settings_) == name
+
+
+@pytest.mark.parametrize('words', [
+    ('--corrupt', 'proprioception=noise:0.1'), ('--bound_weight', 'proprioception=0.1'),
+    ('--sensor_loss', 'proprioception=reconstruct')])
+def test_all_sensors_of_a_gym_task_are_whatever_its_observations_are(words):
+    given = ('--logdir', 'unused', '--preset', 'debug', *words)
+    assert parse('--task', 'gym_Pendulum-v1', *given).sensors == 'all'
+    with pytest.raises(config.UserError, match='proprioception, which is not among --sensors all'):
+        parse('--no-natural', *given)
+    assert parse('--no-natural', '--sensors', 'image,proprioception', *given)
