@@ -28,6 +28,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import types
 
@@ -64,15 +65,17 @@ class Broken(Exception):
 # --- A run in a process of its own ----------------------------------------------------------
 
 
-def forked(work, output):
-    """(exit status as of `os.waitpid`, output) of `work()` in a forked process."""
+def forked(work):
+    """(exit status as of `os.waitpid`, output) of `work()` in a forked process.
+
+    The output comes through a pipe, as a file of it would grow against `run`'s limit."""
+    reader, writer = os.pipe()
     process = os.fork()
     if not process:
         code = 70
         try:
-            with open(output, 'wb', buffering=0) as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
+            os.dup2(writer, 1)
+            os.dup2(writer, 2)
             work()
             code = 0
         except SystemExit as ended:
@@ -85,7 +88,17 @@ def forked(work, output):
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(code)
-    return os.waitpid(process, 0)[1], pathlib.Path(output).read_text(errors='replace')
+    os.close(writer)
+    said = []
+
+    def listen():
+        with open(reader, 'rb', buffering=0) as pipe:
+            said.extend(iter(lambda: pipe.read(65536), b''))
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    status = os.waitpid(process, 0)[1]
+    listener.join(10)  # children of a process that was killed may hold the pipe a little longer
+    return status, b''.join(said).decode(errors='replace')
 
 
 def run(folder, phase=None, delays=(), strike=None, times=None, limit=None):
@@ -142,10 +155,10 @@ class Bench:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.root = pathlib.Path(tempfile.mkdtemp(prefix='torture-'))
-        self.output, self.count = self.root / 'output', 0
+        self.count = 0
         self.peace = self.new()
         times = self.root / 'times'
-        status, said = forked(lambda: run(self.peace, times=times), self.output)
+        status, said = forked(lambda: run(self.peace, times=times))
         if status:
             raise SystemExit(f'the run in peace failed: {said[-3000:]}')
         check(self.peace, said)
@@ -167,7 +180,7 @@ def kills(bench, options):
         phase = min(PHASES, key=lambda name: (hits[name] >= options.kills, bench.random.random()))
         delays = bench.delays(phase)
         delays = delays if phase == 'open' else [3600] * bench.random.randrange(3) + delays
-        status, said = forked(functools.partial(run, folder, phase, delays), bench.output)
+        status, said = forked(functools.partial(run, folder, phase, delays))
         if os.WIFSIGNALED(status):
             hits[phase] += 1
             bar.update(hits[phase] <= options.kills)
@@ -200,7 +213,7 @@ def signals(bench, options):
                 heard.write_text(repr(time.time()))
                 os.kill(os.getpid(), number)
             status, said = forked(functools.partial(
-                run, folder, phase, bench.delays(phase)[:1], strike), bench.output)
+                run, folder, phase, bench.delays(phase)[:1], strike))
             if not status:
                 break
             if os.waitstatus_to_exitcode(status) != 128 + number or 'Traceback' in said or (
@@ -227,7 +240,7 @@ def disk(bench, options):
             for path in folder.glob('state-*'):  # what is to be made again
                 path.unlink()
         limit = int(np.exp(bench.random.uniform(np.log(200), np.log(largest))))
-        status, said = forked(functools.partial(run, folder, limit=limit), bench.output)
+        status, said = forked(functools.partial(run, folder, limit=limit))
         count += 1
         lines = [line for line in said.splitlines() if line.startswith('error: ')]
         if status and (os.waitstatus_to_exitcode(status) != 2 or 'Traceback' in said
@@ -236,7 +249,7 @@ def disk(bench, options):
         if lines:
             where = lines[0].split(': ')[1].removeprefix(f'{folder}/')
             places[''.join(c for c in where if not c.isdigit())] += 1
-        status, said = forked(functools.partial(run, folder), bench.output)
+        status, said = forked(functools.partial(run, folder))
         if status:
             raise Broken(f'not resumed after {limit} bytes: {said[-2000:]}')
         check(folder, said)
@@ -353,7 +366,7 @@ def damage(bench, options):
             except Exception as error:
                 raise Broken(f'{kind}: {type(error).__name__}: {error}') from error
         results.append(f'{kind} {dict(outcomes)}')
-    status, said = forked(lambda: checkpoints(bench, options), bench.output)
+    status, said = forked(lambda: checkpoints(bench, options))
     if status:
         raise Broken(said[-2000:])
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1e3
@@ -428,7 +441,7 @@ def resident():
 
 def long(bench, options):
     """In a process of its own: resident memory by updates, and what else may grow."""
-    status, said = forked(lambda: _long(bench.new(), options), bench.output)
+    status, said = forked(lambda: _long(bench.new(), options))
     if status:
         raise Broken(said[-2000:])
     return said.strip().splitlines()[-1]
