@@ -7,6 +7,7 @@ import os
 
 import config as configuration
 import environments
+import faults
 import files
 import variants
 from config import SENSORS, Config, UserError, resolve
@@ -64,7 +65,7 @@ def check(config):
                 f'--{name} {getattr(config, name)} {what}; make a file with python natural.py, '
                 'or type --no-natural')
     configuration.test_ratios(config)
-    for sensor, *_ in configuration.faults(config.corrupt):
+    for sensor, *_ in faults.asked(config.corrupt):
         if sensor not in named(config):
             raise UserError(
                 f'--corrupt names {sensor}, which is not among --sensors {config.sensors}')

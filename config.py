@@ -62,28 +62,8 @@ def flag(sensor):
     return sensor + '_flag'
 
 
-@dataclasses.dataclass(frozen=True)
-class Fault:
-    """A kind of fault of a sensor.
-
-    amount: what the number after its name says. high: the largest that it may be. whole: whether
-    it is a whole number.
-    """
-
-    amount: str
-    high: float = 1.0
-    whole: bool = False
-
-
-# What may be wrong with a sensor (wrappers.Corruption does it).
-FAULTS = {
-    'noise': Fault('standard deviation, in what the model reads', high=100.0),
-    'spikes': Fault('chance of each pixel or value at a decision'),
-    'patch': Fault('share of the picture, or of the values'),
-    'freeze': Fault('chance at a decision, for 1 to 14 decisions'),
-    'delay': Fault('decisions', high=1000.0, whole=True),
-}
-
+# Decisions that a drop-out lasts at most; a sensor that freezes is stuck as long.
+LONGEST_DROP = 14
 
 # No number is larger: its sums and products are far from the ends of 64 bits.
 LARGEST = 10 ** 12
@@ -386,29 +366,6 @@ def test_ratios(config):
         raise UserError(
             f'--test_ratios takes numbers from 0 to 1 as 0,0.05,0.1, not {config.test_ratios!r}')
     return list(dict.fromkeys(numbers))
-
-
-def faults(text):
-    """The (sensor, kind, amount) that `--corrupt` asks for, in order; UserError for a mistake."""
-    found = []
-    for part in text.split(',') if text else ():
-        sensor, equals, said = part.strip().partition('=')
-        kind, _, number = said.partition(':')
-        if not equals or sensor not in SENSORS or kind not in FAULTS:
-            raise UserError(
-                f'--corrupt takes <sensor>=<fault>:<number>,... with the sensors '
-                f'{", ".join(SENSORS)} and the faults {", ".join(FAULTS)}, not {part[:60]!r}')
-        row = FAULTS[kind]
-        try:
-            amount = float(number)
-        except ValueError:
-            amount = -1.0
-        if not 0 <= amount <= row.high or (row.whole and amount != int(amount)):
-            raise UserError(
-                f'--corrupt {sensor}={kind}:<number> takes a {"whole " * row.whole}number from 0 '
-                f'to {row.high:g} ({row.amount}), not {number[:60]!r}')
-        found.append((sensor, kind, amount))
-    return found
 
 
 def sensor_keys(sensor_map):

@@ -9,6 +9,7 @@ import tqdm
 
 import commandline
 import config as configuration
+import faults
 import files
 from acting import Driver, evaluate, summary
 from config import UserError, flag
@@ -37,10 +38,10 @@ def conditions(ratios, sensors, corrupt=''):
             tests.append(('only', name, 1.0, {s: float(s != name) for s in sensors}))
     tests = [(*test, {'miss_ratio': miss_ratio} | ({'corrupt': ''} if corrupt else {}))
              for *test, miss_ratio in tests]
-    faults = [f'{sensor}={kind}:{amount:g}'
-              for sensor, kind, amount in configuration.faults(corrupt)]
-    together = [faults] if len(faults) > 1 else []
-    for part in [[fault] for fault in faults] + together:
+    parts = [f'{sensor}={kind}:{amount:g}'
+             for sensor, kind, amount in faults.asked(corrupt)]
+    together = [parts] if len(parts) > 1 else []
+    for part in [[fault] for fault in parts] + together:
         # A comma would end a cell of results.csv.
         tests.append(('corrupt', '+'.join(part), 0.0, {
             'miss_ratio': dict.fromkeys(sensors, 0.0), 'corrupt': ','.join(part)}))

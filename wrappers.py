@@ -9,16 +9,14 @@
 Nothing here imports TensorFlow or, before `make` is called, a simulator.
 """
 
-import collections
-
 import gymnasium
 import numpy as np
 
-from config import SENSORS, UserError, faults, flag, ratios, resolve
+import faults
+from config import LONGEST_DROP, SENSORS, UserError, flag, ratios, resolve
 from environments import family
 
 FOREGROUND = 100  # a pixel whose red value is above this belongs to the body
-LONGEST_DROP = 14  # decisions; a sensor that freezes is stuck as long
 FASTEST = 3  # frames of a video in a decision
 
 
@@ -76,118 +74,10 @@ class NaturalBackground(gymnasium.Wrapper):
         np.copyto(image, self._video[self._frame], where=background)
 
 
-# --- Faults: an object for each fault of a sensor, with `begin`, called where an episode begins,
-# and `__call__`, which gives a new array. Both get the fault's own random stream.
-
-
-class Noise:
-    """Adds normal noise to every value. amount: its deviation in what the model reads."""
-
-    def __init__(self, amount, sensor, space):
-        self.deviation, self.space = np.float32(amount / SENSORS[sensor].scale), space
-
-    def begin(self, random):
-        pass
-
-    def __call__(self, value, random):
-        noise = self.deviation * random.standard_normal(value.shape, np.float32)
-        return _fitted(value.astype(np.float32) + noise, self.space)
-
-
-class Spikes:
-    """Salt and pepper: now and then a pixel, or a value of a vector, is the largest or the least
-    that the sensor says. amount: the chance of each at each decision."""
-
-    def __init__(self, amount, sensor, space):
-        self.chance, reach = amount, 1 / SENSORS[sensor].scale
-        self.least, self.largest = (
-            np.clip(end, space.low, space.high).astype(space.dtype) for end in (-reach, reach))
-
-    def begin(self, random):
-        pass
-
-    def __call__(self, value, random):
-        drawn = random.random(_places(value))
-        value = np.where(drawn < self.chance, self.largest, value)
-        return np.where(drawn < self.chance / 2, self.least, value)
-
-
-class Patch:
-    """Something stands before the sensor: a square of the picture is black, or some values of a
-    vector are 0. amount: their share. Where, each episode draws anew."""
-
-    def __init__(self, amount, sensor, space):
-        self.share, self.shape = amount, space.shape
-
-    def begin(self, random):
-        self.hidden = np.zeros(_places(np.empty(self.shape)), bool)
-        if len(self.shape) == 1:
-            count = round(self.share * self.shape[0])
-            self.hidden[random.permutation(self.shape[0])[:count]] = True
-        else:
-            sides = [round(self.share ** 0.5 * size) for size in self.shape[:2]]
-            top, left = (random.integers(size - side + 1)
-                         for size, side in zip(self.shape, sides))
-            self.hidden[top:top + sides[0], left:left + sides[1]] = True
-
-    def __call__(self, value, random):
-        return np.where(self.hidden, value.dtype.type(0), value)
-
-
-class Freeze:
-    """The sensor is stuck at what it said last, for 1 to 14 decisions. amount: the chance at each
-    decision at which it is not."""
-
-    def __init__(self, amount, sensor, space):
-        self.chance = amount
-
-    def begin(self, random):
-        self.last, self.remaining = None, 0
-
-    def __call__(self, value, random):
-        starts = not self.remaining and random.random() < self.chance
-        if self.last is not None and starts:
-            self.remaining = random.integers(1, LONGEST_DROP + 1)
-        if self.remaining:
-            self.remaining -= 1
-        else:
-            self.last = value.copy()
-        return self.last.copy()
-
-
-class Delay:
-    """What was observed some decisions ago, or in the beginning of the episode. amount: decisions.
-    """
-
-    def __init__(self, amount, sensor, space):
-        self.length = int(amount) + 1
-
-    def begin(self, random):
-        self.past = collections.deque(maxlen=self.length)
-
-    def __call__(self, value, random):
-        self.past.append(value.copy())
-        return self.past[0].copy()
-
-
-FAULTY = {'noise': Noise, 'spikes': Spikes, 'patch': Patch, 'freeze': Freeze, 'delay': Delay}
-
-
-def _places(value):
-    """The shape of the pixels of a picture, to be spread over its colours, or of a vector."""
-    return (*value.shape[:2], 1) if value.ndim == 3 else value.shape
-
-
-def _fitted(value, space):
-    """Numbers as the nearest observations of `space`."""
-    value = np.clip(value, space.low, space.high)
-    return (np.rint(value) if space.dtype.kind == 'u' else value).astype(space.dtype)
-
-
 class Corruption(gymnasium.Wrapper):
     """Falsifies what sensors say, one observation after the other, that of `reset` included.
 
-    corrupt: as `--corrupt`, see `config.faults`; several faults of a sensor act in their order.
+    corrupt: as `--corrupt`, see `faults.asked`; several faults of a sensor act in their order.
     `reset(options={'corrupt': ...})` changes them from then on. Raises UserError for a sensor
     that the environment lacks.
     """
@@ -216,14 +106,15 @@ class Corruption(gymnasium.Wrapper):
     def _change(self, corrupt):
         self._corrupt, self._faults = corrupt, []
         spaces = self.env.observation_space.spaces
-        for sensor, kind, amount in faults(corrupt):
+        for sensor, kind, amount in faults.asked(corrupt):
             if sensor not in spaces:
                 raise UserError(
                     f'--corrupt names {sensor}, which is no sensor of the task; there are '
                     f'{", ".join(spaces)}')
             # A stream for each by its name, so that no other fault moves it.
             random = _generator(self._seed, 3, *f'{sensor} {kind} {amount:g}'.encode())
-            self._faults.append((sensor, FAULTY[kind](amount, sensor, spaces[sensor]), random))
+            fault = faults.FAULTS[kind](amount, sensor, spaces[sensor])
+            self._faults.append((sensor, fault, random))
 
     def _falsified(self, observation):
         observation = dict(observation)

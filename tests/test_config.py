@@ -19,6 +19,7 @@ import commandline
 import config
 import cvrl
 import dreamer
+import faults
 import mummi
 import variants
 from config import LARGEST, PRESETS, SENSORS, Config, UserError
@@ -625,8 +626,8 @@ def test_sensor_table_is_the_published_scales_and_weights():
 
 
 def test_faults_are_read_in_order():
-    assert config.faults('') == []
-    assert config.faults('image=noise:0.1, touch=delay:3,image=noise:1e-3') == [
+    assert faults.asked('') == []
+    assert faults.asked('image=noise:0.1, touch=delay:3,image=noise:1e-3') == [
         ('image', 'noise', 0.1), ('touch', 'delay', 3), ('image', 'noise', 0.001)]
     assert parse('--corrupt', 'image=noise:0.1').corrupt == 'image=noise:0.1'
     assert parse('--sensors=audio', '--corrupt=audio=freeze:0.1').sensors == 'audio'
