@@ -9,15 +9,11 @@ again does what is missing. docs/cluster.md: clusters.
 
 import argparse
 import ast
-import contextlib
 import dataclasses
-import io
 import os
 import secrets
-import shutil
 import subprocess
 import sys
-import time
 
 import commandline
 import config
@@ -25,15 +21,14 @@ import files
 import jobs
 import logs
 from config import UserError
+from overview import Display
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 METHODS = logs.METHODS
 INSTEAD = {  # options that are not for a study, and what is
     'task': 'type --tasks', 'seed': 'type --seeds', 'inspect': 'type it for one run',
     'checkpoint': 'type it for one run'}
-# Seconds between two looks at the runs, and between two tables where they go to a file.
-LOOK, FILE_INTERVAL = 5, 60
-EPISODES = 10  # of which the return and the speed of a run are shown
+LOOK = 5  # seconds between two looks at the runs
 
 
 # --- What is asked for -----------------------------------------------------------------------
@@ -243,78 +238,6 @@ def done(ray, todo, retries, look):
     return ended
 
 
-# --- What is seen ----------------------------------------------------------------------------
-
-
-def progress(job):
-    """(step, return or None, steps a second or None) of a run, by its log."""
-    with contextlib.redirect_stdout(io.StringIO()):  # of lines that are being written
-        rows = logs.read(os.path.join(job.folder, 'episodes.csv'),
-                         ('step', 'seconds', 'mode', 'return'))
-    rows = rows[rows['mode'] != 'eval']
-    if not len(rows):
-        return 0, None, None
-    last = rows.tail(EPISODES)
-    seconds = last['seconds'].iloc[-1] - last['seconds'].iloc[0]
-    made = last['step'].iloc[-1] - last['step'].iloc[0]
-    return (int(rows['step'].iloc[-1]), float(last['return'].mean()),
-            made / seconds if seconds > 0 and made > 0 else None)
-
-
-def row(job, ended):
-    """(order, cells) of a run in the table."""
-    record = job.record()
-    step, value, speed = progress(job)
-    where = record.get('node', '') if record.get('token') == job.token else ''
-    if job.name in ended:
-        state = 'ended' if ended[job.name] else 'done'
-    elif not job.missing():
-        state = 'done'
-    else:
-        state = 'running' if where else 'waiting'
-    left = (job.steps - step) / speed if state == 'running' and speed else None
-    if state == 'running' and record.get('attempts', 1) > 1:
-        where += f' (attempt {record["attempts"]})'
-    return ('running', 'ended', 'waiting', 'done').index(state), (
-        job.name, state, where, f'{step:,}', '' if value is None else f'{value:.1f}',
-        f'{speed:.1f}' if speed and state == 'running' else '',
-        '' if left is None else f'{int(left) // 3600}:{int(left) % 3600 // 60:02d} h')
-
-
-def table(todo, ended, height):
-    """Lines of at most `height`: the runs under way first."""
-    rows = sorted((row(job, ended) for job in todo), key=lambda pair: pair[0])
-    head = ('run', '', 'where', 'step', 'return', 'steps/s', 'left')
-    cells = [head, *(cells for _, cells in rows[:max(1, height - 2)])]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = ['  '.join(cell.ljust(width) if index < 3 else cell.rjust(width) for index, (
-        cell, width) in enumerate(zip(line, widths))).rstrip() for line in cells]
-    states = [cells[1] for _, cells in rows]
-    return lines + [', '.join(f'{states.count(state)} {state}' for state in (
-        'running', 'waiting', 'done', 'ended'))]
-
-
-class Display:
-    """The table, drawn over itself on a terminal; in a file now and then, and at a change."""
-
-    def __init__(self, todo, stream=sys.stdout):
-        self.todo, self.stream, self.lines = todo, stream, 0
-        self.last, self.shown = None, -FILE_INTERVAL
-
-    def __call__(self, ended):
-        terminal = self.stream.isatty()
-        size = shutil.get_terminal_size()
-        lines = table(self.todo, ended, size.lines - 2 if terminal else len(self.todo) + 2)
-        if terminal:
-            above = f'\x1b[{self.lines}F\x1b[J' if self.lines else ''
-            self.stream.write(above + ''.join(f'{line[:size.columns - 1]}\n' for line in lines))
-            self.lines = len(lines)
-        elif lines[-1] != self.last or time.monotonic() - self.shown >= FILE_INTERVAL:
-            self.last, self.shown = lines[-1], time.monotonic()
-            self.stream.write('\n'.join([time.strftime('%T'), *lines, '']))
-        self.stream.flush()
-
-
 # --- All of it -------------------------------------------------------------------------------
 
 
@@ -342,7 +265,8 @@ def run(words):
             ray = connected(own.address)
             try:
                 check_nodes(ray, missing[0])
-                ended = done(ray, missing, own.retries, Display(todo))
+                with Display(todo) as display:
+                    ended = done(ray, missing, own.retries, display)
             finally:
                 ray.shutdown()
     for name, why in ended.items():

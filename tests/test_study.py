@@ -13,8 +13,10 @@ import time
 
 import helpers
 import pytest
+from rich.console import Console
 
 import jobs
+import overview
 import study
 from config import UserError
 
@@ -177,6 +179,12 @@ def until(test, seconds=200):
 # --- What is seen ----------------------------------------------------------------------------
 
 
+def lines(todo, ended, height):
+    stream = io.StringIO()
+    Console(file=stream, width=120).print(overview.table(todo, ended, height))
+    return stream.getvalue().splitlines()
+
+
 def test_the_table_shows_where_a_run_is_and_what_it_has_reached(tmp_path):
     runs = [job(tmp_path, name=f'task/{name}/0', steps=40) for name in ('a', 'b', 'c', 'd')]
     folder = pathlib.Path(runs[1].folder)
@@ -184,25 +192,26 @@ def test_the_table_shows_where_a_run_is_and_what_it_has_reached(tmp_path):
     (folder / 'episodes.csv').write_text('step,seconds,mode,return\n' + ''.join(
         f'{step},{2 * step},train,{step}\n' for step in range(1, 21)) + '20,40,eval,900\n')
     runs[2].write(done=[list(runs[2].words)])
-    lines = study.table(runs, {'task/d/0': 'a mistake'}, 99)
-    assert lines[1].split() == [
+    found = lines(runs, {'task/d/0': 'a mistake'}, 99)
+    assert found[1].split() == [
         'task/b/0', 'running', 'tower', '(attempt', '3)', '20', '15.5', '0.5', '0:00', 'h']
-    assert [line.split()[:2] for line in lines[2:-1]] == [
+    assert [line.split()[:2] for line in found[2:-1]] == [
         ['task/d/0', 'ended'], ['task/a/0', 'waiting'], ['task/c/0', 'done']]
-    assert lines[-1] == '1 running, 1 waiting, 1 done, 1 ended'
-    assert len(study.table(runs, {}, 4)) == 4
+    assert found[-1].strip() == '1 running, 1 ended, 1 waiting, 1 done'
+    assert len(lines(runs, {}, 4)) == 4
 
 
-def test_the_table_is_drawn_over_itself_on_a_terminal_alone(tmp_path):
+def test_the_table_is_drawn_over_itself_on_a_terminal_alone(tmp_path, monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
+    monkeypatch.setenv('TERM', 'xterm')
     terminal, file = Terminal(), io.StringIO()
     for stream in terminal, file:
-        display = study.Display([job(tmp_path)], stream)
-        display({})
-        display({})
-    assert terminal.getvalue().count('\x1b[3F\x1b[J') == 1
+        with overview.Display([job(tmp_path)], stream) as display:
+            display({})
+            display({})
+    assert '\x1b[2K' in terminal.getvalue()  # a line is cleared
     assert '\x1b' not in file.getvalue() and file.getvalue().count('1 waiting') == 1
 
 
