@@ -230,31 +230,51 @@ def signals(bench, options):
 
 
 def disk(bench, options):
-    """A line, and what was there goes on when there is room."""
+    """A line, and what was there goes on when there is room. The disk is full from the start, from
+    a random moment of a phase, or while a run that has ended is judged."""
     largest = max(path.stat().st_size for path in bench.peace.rglob('*') if path.is_file())
     places, count = collections.Counter(), 0
-    while count < options.kills:
+
+    def fill(limit):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    def judge(folder, limit=None):
+        if limit:
+            fill(limit)
+        with stubs.eagerly():
+            training.main(stubs.Experiment(folder, *WORDS, '--test', '--test_episodes', '1'))
+    while count < 2 * options.kills:
         folder = bench.new()
-        if count % 2:
+        limit = int(np.exp(bench.random.uniform(np.log(20), np.log(largest))))
+        phase = bench.random.choice([*PHASES, 'start', 'judge'])
+        going_on = functools.partial(judge if phase == 'judge' else run, folder)
+        if phase == 'judge' or count % 2:
             shutil.copytree(bench.peace, folder)
+        if phase != 'judge':
             for path in folder.glob('state-*'):  # what is to be made again
                 path.unlink()
-        limit = int(np.exp(bench.random.uniform(np.log(200), np.log(largest))))
-        status, said = forked(functools.partial(run, folder, limit=limit))
+        hindered = functools.partial(
+            run, folder, phase, [3600] * bench.random.randrange(3) + bench.delays(phase)[:1],
+            functools.partial(fill, limit)) if phase in PHASES else functools.partial(
+                going_on, limit=limit)
+        status, said = forked(hindered)
         count += 1
         lines = [line for line in said.splitlines() if line.startswith('error: ')]
         if status and (os.waitstatus_to_exitcode(status) != 2 or 'Traceback' in said
                        or len(lines) != 1):
-            raise Broken(f'with {limit} bytes: {status} {said[-2000:]}')
+            raise Broken(f'with {limit} bytes in {phase}: {status} {said[-2000:]}')
         if lines:
             where = lines[0].split(': ')[1].removeprefix(f'{folder}/')
             places[''.join(c for c in where if not c.isdigit())] += 1
-        status, said = forked(functools.partial(run, folder))
+        status, said = forked(going_on)
         if status:
-            raise Broken(f'not resumed after {limit} bytes: {said[-2000:]}')
-        check(folder, said)
+            raise Broken(f'not resumed after {limit} bytes in {phase}: {said[-2000:]}')
+        if phase == 'judge':
+            evaluation.read(folder / 'results.csv')
+        else:
+            check(folder, said)
         shutil.rmtree(folder.parent)
-    return f'{count} full disks, at {dict(places)}'
+    return f'{count} full disks, of which {sum(places.values())} were met, at {dict(places)}'
 
 
 # --- Damaged files --------------------------------------------------------------------------
