@@ -18,6 +18,8 @@ leaves them out. Each part runs in a fresh process, so that memory and start-up 
     memory       resident memory of a process that acts and learns, and how it grows once it
                  has acted and made --updates updates
     cycle        one round of training.py's loop: collect and update; evaluation is left out
+    saving       a checkpoint in the middle of an episode, what of it is there that the run goes
+                 on exactly (underway.py), and the playing of that episode again
 """
 
 import argparse
@@ -46,7 +48,7 @@ import processes  # noqa: E402
 from config import SENSORS, UserError, flag  # noqa: E402
 
 METHODS = ('mummi', 'cvrl', 'dreamer')
-PARTS = ('environment', 'action', 'update', 'start', 'memory', 'cycle')
+PARTS = ('environment', 'action', 'update', 'start', 'memory', 'cycle', 'saving')
 NUMBERS = {
     'repeats': (5, 'repetitions, of which the median is shown'),
     'envs': (4, 'environments of the parallel measurement'),
@@ -339,14 +341,18 @@ def memory(config, chosen):
             ('growth by learning', moments[2] - moments[1], f'MB in {chosen.updates} updates')]
 
 
-def cycle(config, chosen):
+def resumed(config, chosen, part):
+    """A run whose prefill is a copy of the prepared replay."""
     import replay
-    folder = chosen.folder / f'cycle-{chosen.method}'
+    folder = chosen.folder / f'{part}-{chosen.method}'
     shutil.copytree(chosen.folder / 'episodes', folder / 'episodes')
     steps = replay.Replay(folder / 'episodes', config.action_repeat).steps
-    config = dataclasses.replace(  # as if that were the prefill of a run that is resumed
-        config, logdir=str(folder), envs=1, prefill=steps, pretrain=WARM_UP)
-    with open_run(config, chosen) as run:
+    return open_run(dataclasses.replace(
+        config, logdir=str(folder), envs=1, prefill=steps, pretrain=WARM_UP), chosen)
+
+
+def cycle(config, chosen):
+    with resumed(config, chosen, 'cycle') as run:
         run.collect(run.step + 1)  # warm-up: policy and update are traced
         run.train_until_due()
         moments = [(time.perf_counter(), run.step, int(run.agent.updates))]
@@ -357,6 +363,32 @@ def cycle(config, chosen):
     return [('one cycle', collect[0] + learn[0], 's'),
             ('cycle, collect', collect[0], f's for {collect[1]:.0f} steps'),
             ('cycle, update', learn[0], f's for {learn[2]:.0f} updates')]
+
+
+def saving(config, chosen):
+    import underway
+    with resumed(config, chosen, 'saving') as run:
+        run.train_until_due()  # there are moments
+        run.collect(run.step + config.time_limit // 2)
+
+        def seconds(function):
+            begun = time.perf_counter()
+            function()
+            return time.perf_counter() - begun
+
+        def save():
+            run.saved = None
+            run.save()
+        whole = np.median([seconds(save) for _ in range(chosen.repeats)])
+        size = sum(path.stat().st_size for path in run.folder.glob(
+            f'{run.checkpoints.paths()[-1].name}.*'))
+        pack = np.median([seconds(lambda: underway.pack(run)) for _ in range(chosen.repeats)])
+        played = seconds(lambda: run.driver.go_on(run.driver.state()))
+        return [('a checkpoint', whole, 's'), ('a checkpoint, size', size / 1e6, 'MB'),
+                ('the unfinished episode in it', 1e3 * pack, 'ms'),
+                ('the same, size', len(underway.pack(run)) / 1e3, 'kB'),
+                ('played again on resuming', played,
+                 f's for {run.driver.under_way // config.action_repeat} decisions')]
 
 
 # --- The whole ---------------------------------------------------------------------------
