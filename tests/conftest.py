@@ -35,11 +35,11 @@ def shaken():
 @pytest.fixture(scope='module')
 def elsewhere():
     """Runs a function of the file of tests in a process without TensorFlow."""
-    import processes
+    import workers
     context = multiprocessing.get_context('spawn')
     with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
         def run(function, *arguments):
-            with processes._spawning():
+            with workers.spawning():
                 future = pool.submit(function, *arguments)
             return future.result()
         yield run

@@ -212,15 +212,18 @@ def test_a_dead_environment_begins_anew_and_the_others_go_on(
         config, description, ending, words, limit, capsys):
     """Dropped is its own episode alone; at the third death without a whole one the run stops."""
     envs = processes.vector(quick(config, env_timeout=limit), 'train', 2, description, seed=0)
-    envs.reset(seed=[5, 6])
+    first, _ = envs.reset(seed=[5, 6])
     actions = np.ones((2, 6), np.float32)
     _, reward, *_ = envs.step(actions)
     os.kill(envs.processes[1].pid, ending)
-    _, rewards, terminated, truncated, infos = envs.step(actions)
+    envs.shown['touch'][1] = np.nan  # as if it had died when it wrote
+    observation, rewards, terminated, truncated, infos = envs.step(actions)
+    np.testing.assert_array_equal(observation['touch'][1], first['touch'][1])
     assert infos['again'].tolist() == [False, True] and infos['steps'].tolist() == [2, 0]
     assert rewards[0] != 0 and rewards[1] == 0 and not (terminated | truncated).any()
     said = capsys.readouterr().out
     assert re.search(words, said) and said.count('\n') == 1 and 'Traceback' not in said
+    assert 'libegl1' not in said  # it had rendered before
     # Its episode is that of the seed that it had, from the beginning.
     _, reward_again, *_ = envs.step(actions)
     assert reward_again[1] == reward[1] and envs.seeds == [5, 6]

@@ -1,0 +1,214 @@
+"""An environment in a process of its own: what runs there, and its handle for who asks.
+
+    Worker      the handle: starts the process, asks it, ends it
+    shared      observations where both sides see them
+    spawning    how processes without TensorFlow are started
+    ended       in one line why one of them ended by itself
+"""
+
+import contextlib
+import math
+import multiprocessing
+import multiprocessing.resource_tracker
+import pickle
+import select
+import signal
+import sys
+import time
+import traceback
+import types
+
+import numpy as np
+
+import stopping
+from config import UserError
+from environments import no_opengl
+from wrappers import StaggeredStart, make
+
+KILLS = ('SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGINT', 'SIGXCPU')  # signals that no fault sends
+GRACE = 5  # seconds that an environment has to answer where the run is to stop
+LOOK = 200  # milliseconds after which a silent worker is thought about
+
+
+class Died(Exception):
+    """A worker ended, or does not answer."""
+
+
+def ended(what, code, rendered=False):
+    """The `UserError` for a process that ended by itself, with the exit code `code`. rendered:
+    whether it is known to work, so that nothing lacks that it needs."""
+    if code is None or code >= 0:
+        return UserError(f'{what} ended, for the reason above')
+    name = signal.Signals(-code).name
+    if name in KILLS:
+        return UserError(
+            f'{what} was killed from outside ({name}); a full memory does that: try fewer '
+            '--envs, or a smaller --replay_memory')
+    crash = f'{what} crashed: {name}'
+    return UserError(crash) if rendered else no_opengl(crash)
+
+
+@contextlib.contextmanager
+def spawning():
+    """Within, started processes run no main script and are deaf to Ctrl-C and SIGTERM."""
+    # A spawned process imports the main script of its parent, and with it TensorFlow. An
+    # empty module in its place has no file to import.
+    main = sys.modules['__main__']
+    # A blocked signal stays blocked in the started process, from its first moment on. The
+    # tracker is started before, since its start would end the blocking.
+    multiprocessing.resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, set(stopping.SIGNALS))
+    sys.modules['__main__'] = types.ModuleType('__main__')
+    try:
+        yield
+    finally:
+        sys.modules['__main__'] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def shared(space, count):
+    """Memory for `count` observations of a Dict space, to be given to processes as they start; it
+    has no name, and so goes with the last of them. `arrays` reads it."""
+    context = multiprocessing.get_context('spawn')
+    return {key: context.RawArray('B', count * math.prod(part.shape) * part.dtype.itemsize)
+            for key, part in space.spaces.items()}
+
+
+def arrays(memory, space, count):
+    """key -> array [count, ...] in `memory`."""
+    return {key: np.frombuffer(memory[key], part.dtype).reshape(count, *part.shape)
+            for key, part in space.spaces.items()}
+
+
+class Worker:
+    """The process of environment `index`. limit: seconds in which it has to answer.
+
+    What it observes it writes into the memory that it was started with; all else that it answers
+    comes by a pipe, and after it: an observation is whole once its answer is there.
+    """
+
+    def __init__(self, index, limit):
+        self.name, self.limit = f'the process of environment {index}', limit
+        self.process = self.pipe = None
+        self.answered = False  # an environment of this index, so it could be rendered
+
+    def start(self, *arguments):
+        """Start the process, on the `arguments` of `_work` but its pipe."""
+        context = multiprocessing.get_context('spawn')
+        self.pipe, end = context.Pipe()
+        self.silence = select.poll()
+        self.silence.register(self.pipe, select.POLLIN)
+        self.process = context.Process(target=_work, daemon=True, args=(end, *arguments))
+        with spawning():
+            self.process.start()
+        end.close()
+
+    def end(self):
+        if self.pipe:
+            self.pipe.close()
+        if self.process and self.process.pid:
+            self.process.kill()  # also one that is stopped
+            self.process.join(5)
+
+    def ask(self, command, *words):
+        """Have the worker do `command`, one of COMMANDS, with these arguments."""
+        with contextlib.suppress(OSError):  # the answer will tell
+            self.pipe.send_bytes(pickle.dumps((command, words), pickle.HIGHEST_PROTOCOL))
+
+    def ready(self):
+        """Wait until the environment is built; its `UserError` is raised."""
+        self._receive(self.limit)
+
+    def answer(self, steps=1):
+        """What the command gave; `Died` where nothing comes for so many steps. An error of the
+        environment is raised."""
+        answer = self._receive(self.limit * steps)
+        self.answered = True
+        return answer
+
+    def _receive(self, limit):
+        until, stop = time.monotonic() + limit, None
+        try:
+            while not self.silence.poll(LOOK):
+                now = time.monotonic()
+                if stopping.asked():  # not for one that hangs
+                    stop = stop or now + GRACE
+                    if now > stop:
+                        stopping.check()
+                if now > until:
+                    raise Died(f'gave no answer for {limit:g} seconds')
+            answer = pickle.loads(self.pipe.recv_bytes())
+        except (EOFError, OSError):
+            raise Died('ended') from None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def reason(self, error):
+        """The `UserError` for what `Died` says."""
+        if 'no answer' in str(error):
+            return UserError(f'{self.name} {error} (--env_timeout)')
+        self.process.join(5)  # its pipes end a moment before a process does
+        return ended(self.name, self.process.exitcode, self.answered)
+
+
+# --- In the worker ---
+
+
+def _work(pipe, config, split, seed, index, neighbours, memory, count):
+    """Builds the environment, staggered as `index` of `neighbours`, and answers commands until its
+    parent is gone. memory: of `shared`, for `count` observations."""
+    # Errors of the pipe say that the parent is gone, and with it whoever would read a traceback.
+    with contextlib.suppress(EOFError, OSError):
+        try:
+            env = make(config, split, seed)
+            if neighbours > 1:
+                episode = math.ceil(config.time_limit / config.action_repeat)
+                env = StaggeredStart(env, index, neighbours, episode)
+        except UserError as error:
+            pipe.send(error)
+            return
+        pipe.send('ready')
+        rows = {key: value[index] for key, value in arrays(
+            memory, env.observation_space, count).items()}
+        while True:
+            command, words = pickle.loads(pipe.recv_bytes())
+            try:
+                answer = COMMANDS[command](env, rows, *words)
+            except Exception as error:
+                error.add_note(f'in the environment:\n{traceback.format_exc()}')
+                answer = error
+            pipe.send_bytes(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
+
+
+def _reset(env, rows, seed, options):
+    observation, info = env.reset(seed=seed, options=options)
+    _show(observation, rows)
+    return 0.0, False, False, info
+
+
+def _step(env, rows, action, begins):
+    if begins is not None:
+        return _reset(env, rows, begins, None)
+    observation, *answer = env.step(action)
+    _show(observation, rows)
+    return answer
+
+
+def _show(observation, rows):
+    for key, row in rows.items():
+        value = np.asarray(observation[key])
+        if value.shape != row.shape:  # it would be repeated until it fits
+            raise ValueError(f'{key} is {value.shape}, and its space says {row.shape}')
+        np.copyto(row, value)
+
+
+def _play(env, rows, seed, actions, whole):
+    if whole and isinstance(env, StaggeredStart):
+        env.skip()
+    observation, info = env.reset(seed=seed)
+    return [(observation, 0.0, False, False, info), *(
+        env.step(action) for action in actions or ())]
+
+
+COMMANDS = {'reset': _reset, 'step': _step, 'play': _play}
