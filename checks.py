@@ -26,22 +26,30 @@ FILES = ('config.json', 'lock', 'episodes.csv', 'metrics.csv')
 def purpose(config, chosen):
     """Raise `UserError` where a command line asks for two things at once, or has options (those
     named in `chosen`) that are for another thing than it asks for."""
-    asked = [name for name in ('dry_run', 'test', 'inspect') if getattr(config, name)]
+    asked = [name for name in ('dry_run', 'test', 'inspect', 'export') if getattr(config, name)]
     if len(asked) > 1:
         raise UserError(f'--{" and --".join(asked)} are different things; type one of them')
-    judging = ('test', 'inspect')
+    if config.judging and config.init and 'init' in chosen:
+        raise UserError(f'--init is for a new run, not for --{asked[0]}; leave it out')
+    judging = ('test', 'inspect', 'export')
     for name, uses in ('checkpoint', judging), ('test_ratios', judging[:1]), (
-            'test_episodes', judging[:1]):
+            'test_episodes', judging[:1]), ('export_half', judging[2:]):
         if name in chosen and chosen[name] != '' and not set(uses) & set(asked):
             raise UserError(
-                f'--{name} is for --{" and --".join(uses)}' + '; a run resumes from its last '
+                f'--{name} is for {listed(uses)}' + '; a run resumes from its last '
                 'checkpoint' * (name == 'checkpoint' and not asked))
+
+
+def listed(names):
+    """Options in a sentence, as --test, --inspect and --export."""
+    return ' and '.join(filter(None, (
+        ', '.join(f'--{name}' for name in names[:-1]), f'--{names[-1]}')))
 
 
 def check(config):
     """Raise `UserError` for values that are wrong together, names that are unknown, a folder that
     cannot be used and sizes that no memory holds."""
-    judging = config.test or config.inspect
+    judging = config.judging
     task(config)
     if config.xla and config.devices == 'all':
         raise UserError('--xla compiles for one device; type it without --devices all')
@@ -102,7 +110,7 @@ def method(config):
     variants.bound_weights(config, SENSORS)
     for option in ('sensor_loss', 'bound_weight'):
         for name in (part.split('=')[0].strip() for part in getattr(config, option).split(',')):
-            if name in SENSORS and name not in names and not (config.test or config.inspect):
+            if name in SENSORS and name not in names and not config.judging:
                 raise UserError(
                     f'--{option} names {name}, which is not among --sensors {config.sensors}')
             if option == 'bound_weight' and losses.get(name) == 'reconstruct':
@@ -127,7 +135,7 @@ def task(config):
 
 def folder(config):
     """Raise `UserError` where the folder of the run cannot be used as `config` asks."""
-    judging = config.test or config.inspect
+    judging = config.judging
     if not config.logdir:
         if config.dry_run:
             return
@@ -147,6 +155,10 @@ def folder(config):
                 raise UserError(f'--logdir is too long: {config.logdir[:LONG]}...') from None
     if not os.path.isdir(above):
         raise UserError(f'--logdir {config.logdir}: {above} is a file; name a folder')
+    if not (judging or config.dry_run) and files.exported(config.logdir):
+        raise UserError(
+            f'{config.logdir} is an exported agent, which has no optimisers and no episodes to go '
+            f'on from; begin a run of its own from it by --logdir ANOTHER --init {config.logdir}')
     folders, made = ('inspect',) * config.inspect, ('results.csv',) * config.test
     if not judging:
         folders, made = FOLDERS, FILES
@@ -157,8 +169,16 @@ def folder(config):
                 f'{path} is a {"file" if name in folders else "folder"}, and a run needs a '
                 f'{"folder" if name in folders else "file"} there; move it away')
     writes = os.path.join(config.logdir, 'inspect') if config.inspect else config.logdir
+    if config.export:
+        if os.path.lexists(config.export) and not (
+                os.path.isdir(config.export) and not os.listdir(config.export)):
+            raise UserError(
+                f'--export {config.export} is there already, and is not overwritten; name a '
+                'folder that is not there')
+        writes = os.path.dirname(os.path.abspath(config.export))
     if not config.dry_run and not config.test and not files.writable(writes):
-        raise UserError(f'cannot write in {writes}; choose another --logdir')
+        option = 'export' if config.export else 'logdir'
+        raise UserError(f'cannot write in {writes}; choose another --{option}')
 
 
 def memory(config):
@@ -166,7 +186,7 @@ def memory(config):
     what they really need."""
     pictures = config.sensors == 'all' or any(
         SENSORS[name].kind == 'picture' for name in config.sensors.split(','))
-    judging = config.test or config.inspect
+    judging = config.judging
     frames, width = config.batch * config.length * (not judging), config.deter + config.stoch
     embedding = 32 * config.conv_depth
     values = {  # of the weights

@@ -17,8 +17,12 @@ import types
 import checks
 import environments
 import files
+import provenance
 import stopping
 from config import LARGEST, PRESETS, SENSORS, Config, Ratios, UserError, sections
+
+# Of what shapes the model, what may be another in a run that is not this one's --logdir.
+ELSEWHERE = {'--init': ('task', 'init'), '--checkpoint': ('init',)}
 
 # Characters of a wrong value that a message shows.
 LONG = 60
@@ -184,14 +188,16 @@ def parse(method, arguments):
     values = {name: value for name, value in values.items() if name in flags}
     config = Config(**values)
     checks.purpose(config, chosen)
-    if config.test or config.inspect:
+    if config.judging:
         path = judged(config)
         check_resume(config, method.name, path, model=False)
         config = dataclasses.replace(load(path)[0], **chosen)
         check_resume(config, method.name, path)
     checks.check(config)
-    if config.test or config.inspect:
+    if config.judging:
         check_checkpoint(config)
+    elif config.init and not files.states(config.logdir):  # a run that has begun needs it no more
+        check_init(config, method.name)
     return config
 
 
@@ -208,7 +214,7 @@ def check_checkpoint(config):
     """Raise `UserError` where there is no checkpoint to judge, or not one of the run's model."""
     chosen = config.checkpoint.removesuffix('.index')
     if not chosen:
-        if not files.states(config.logdir):
+        if not (files.states(config.logdir) or files.exported(config.logdir)):
             raise UserError(f'no checkpoint in {config.logdir}; train first, or name a trained run '
                             'by --logdir')
         return
@@ -222,9 +228,24 @@ def check_checkpoint(config):
         check_resume(config, method, beside, option='--checkpoint')
 
 
-def save(config, method, path):
-    """Write the configuration and the method's name as JSON, atomically."""
-    text = json.dumps({'method': method} | dataclasses.asdict(config), indent=2)
+def check_init(config, method):
+    """Raise `UserError` where `--init` is no exported agent, or another method's, or one with
+    other settings of the model. The task may be another: the weights say whether they fit."""
+    if not files.exported(config.init):
+        raise UserError(
+            f'--init {config.init} is no exported agent (no {files.WEIGHTS}); make one of a run by '
+            f'python {method}.py --logdir RUN --export FOLDER')
+    check_resume(config, method, os.path.join(config.init, 'config.json'), option='--init')
+
+
+def save(config, method, path, revisions=None):
+    """Write the configuration and the method's name as JSON, atomically, with the `revisions` of
+    the code by which the run was trained; default: those that are there already, and this one."""
+    if revisions is None:
+        revisions = provenance.revisions_of(path)
+        revisions += [now for now in [provenance.revision()] if now and now not in revisions]
+    text = json.dumps(
+        {'method': method, 'revisions': revisions} | dataclasses.asdict(config), indent=2)
     with files.writing(path) as file:
         file.write(f'{text}\n'.encode())
 
@@ -265,6 +286,7 @@ def check_resume(config, method, path, model=True, option='--logdir'):
         f'{field.name} ({getattr(before, field.name)} in the run, '
         f'{getattr(config, field.name)} now)'
         for field in dataclasses.fields(Config) if model and field.metadata['model']
+        and field.name not in ELSEWHERE.get(option, ())
         and getattr(before, field.name) != getattr(config, field.name)]
     if changed:
         raise UserError(

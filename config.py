@@ -22,8 +22,8 @@ class UserError(Exception):
 # Settings that name files, or say how a run is computed, stored and logged, not what is learned
 # or judged. `preset` only names values that are settings themselves.
 FREE = {'logdir', 'seed', 'steps', 'preset', 'precision', 'xla', 'dry_run', 'test', 'inspect',
-        'checkpoint', 'test_ratios', 'test_episodes', 'envs', 'env_timeout', 'replay_memory',
-        'log_every', 'keep_checkpoints', 'devices', 'stagger'}
+        'export', 'export_half', 'checkpoint', 'test_ratios', 'test_episodes', 'envs',
+        'env_timeout', 'replay_memory', 'log_every', 'keep_checkpoints', 'devices', 'stagger'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,18 +114,27 @@ class Config:
     devices: str = option(
         'one', 'What computes the updates: one GPU (or the CPU), or all GPUs of the machine, each '
         'with its share of the batch.', choices=('one', 'all'))
+    init: str = option(
+        '', 'Exported agent (--export) whose weights a new run begins with, as '
+        'agents/walker_walk/mummi, of this method, these sensors and sizes.', path=True,
+        model=True)
     dry_run: bool = option(
         False, 'Build everything, print sensors, sizes and estimates, and stop.')
 
-    option = section('Judging a trained run')
+    option = section('Judging and sharing a trained run')
     test: bool = option(
         False, 'Do not train: evaluate the run under missing sensors, to results.csv. Options '
         'not given are those of the run; likewise for inspect.')
     inspect: bool = option(
         False, 'Do not train: draw one episode of the run from inside, to inspect/.')
+    export: str = option(
+        '', 'Do not train: write the agent of the run to this new folder, to be shared: weights, '
+        'settings, results.csv, a card.', path=True)
+    export_half: bool = option(
+        True, 'Weights are exported in half precision, but where that would round too much.')
     checkpoint: str = option(
-        '', 'Checkpoint that is judged, as logdir/run/state-000001000; default: the last.',
-        path=True)
+        '', 'Checkpoint that is judged or exported, as logdir/run/state-000001000; default: the '
+        'last.', path=True)
     test_ratios: str = option(
         '0,0.05,0.1,0.2', 'Drop-out chances at which all sensors are tested.')
     test_episodes: int = option(10, 'Episodes of each test.', low=1, high=10 ** 6)
@@ -300,6 +309,11 @@ class Config:
         0.0, 'Decoupled weight decay, as a fraction of the learning rate.', low=0)
 
     del option
+
+    @property
+    def judging(self):
+        """Whether a finished run is looked at, and nothing learned."""
+        return self.test or self.inspect or bool(self.export)
 
 
 PRESETS = {

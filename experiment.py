@@ -2,6 +2,7 @@
 loads begins here."""
 
 import functools
+import importlib
 import os
 import pathlib
 
@@ -9,14 +10,17 @@ import numpy as np
 import tensorflow as tf
 
 import actions
+import commandline
 import devices
 import files
 import processes
 import replicas
+import sharing
 import tools
 import variants
 from agent import Agent
-from config import UserError
+from config import UserError, flag
+from models import Representation
 
 
 class Experiment:
@@ -80,12 +84,14 @@ class Experiment:
         return Agent(
             self.config, self.representation, self.shapes, self.actions, self.strategy)
 
-    def restored(self):
-        """(agent, step of its checkpoint, path of the checkpoint): the run's last state, or that
-        of `config.checkpoint`. UserError where there is none: an untrained agent is not judged."""
+    def progress(self):
+        """(`Progress`, path) of the run's last state, of `config.checkpoint`, or of an exported
+        agent. UserError where there is none: an untrained agent is not judged."""
         config = self.config
         chosen = config.checkpoint.removesuffix('.index')
-        if not (os.path.exists(chosen + '.index') if chosen else files.states(self.folder)):
+        exported = not chosen and files.exported(self.folder)
+        if not (os.path.exists(chosen + '.index') if chosen else (
+                exported or files.states(self.folder))):
             raise UserError(
                 f'no checkpoint {chosen or "in " + config.logdir}; train first, or name a trained '
                 'run by --logdir')
@@ -93,13 +99,98 @@ class Experiment:
         checkpoints = tools.Checkpoints(config.logdir, progress)
         if chosen:
             checkpoints.load(chosen)
+        if exported:
+            numbers = sharing.restore(progress.agent, self.folder)
+            progress.step.assign(numbers['step'])
+            progress.seconds.assign(numbers['seconds'])
+            progress.agent.updates.assign(numbers['updates'])
+            chosen = self.folder / 'weights'
         path = chosen or checkpoints.restore()
         if not path:
             raise UserError(
                 f'no checkpoint in {config.logdir} can be read; train on by the same command '
-                'without --test or --inspect, or name another by --checkpoint')
+                'without --test, --inspect or --export, or name another by --checkpoint')
         progress.agent.refresh()
-        return progress.agent, int(progress.step), pathlib.Path(path)
+        return progress, pathlib.Path(path)
+
+    def restored(self):
+        """(agent, step of its checkpoint, path of the checkpoint), as `progress`."""
+        progress, path = self.progress()
+        return progress.agent, int(progress.step), path
+
+
+def load(folder):
+    """The agent that was trained or exported in `folder`, as a `Trained`; the method is that of
+    its config.json. UserError where there is none that can be read."""
+    path = pathlib.Path(folder) / 'config.json'
+    try:
+        _, name = commandline.load(path)
+    except OSError:
+        raise UserError(f'no run in {str(folder)!r} (no config.json); name a trained run') from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f'{path} is not a readable configuration') from None
+    method, representation = script(name)
+    return Trained(Experiment(
+        method, representation, commandline.parse(method, [f'--logdir={folder}', '--test'])))
+
+
+def script(name):
+    """(METHOD, representation) of the script of a method beside this file: the class that it
+    defines, or its choice of one, which has the name `representation`."""
+    beside = pathlib.Path(__file__).with_name(f'{name}.py')
+    module = importlib.import_module(name) if name.isidentifier() and beside.is_file() else None
+    if not hasattr(module, 'METHOD'):
+        raise UserError(f'there is no script {beside.name} of a method here')
+    return module.METHOD, getattr(module, 'representation', None) or next(
+        value for value in vars(module).values() if isinstance(value, type)
+        and issubclass(value, Representation) and value.__module__ == name)
+
+
+class Trained:
+    """A trained agent to act by, numpy in and numpy out; `step` says how long it was trained.
+
+    experiment: an `Experiment` whose folder holds it.
+    """
+
+    def __init__(self, experiment):
+        self.experiment = experiment
+        self.agent, self.step, _ = experiment.restored()
+
+    def environments(self, count=1, split='valid', seed=0):
+        """`count` environments of its task, see `processes.vector`."""
+        return self.experiment.environments(split, count, seed)
+
+    def policy(self, observation, state=None):
+        """(actions, next state): the most likely actions, after all that was seen since `state`
+        was None, which begins an episode.
+
+        observation: sensor -> raw values of N environments [N, ...], actions [N, A]; or of one
+        alone [...], actions [A]. A sensor that is left out, or None, is missing, as one whose
+        flag, <sensor>_flag [N, 1], is 0; without flags, what is there is present.
+        """
+        shapes, spaces = self.experiment.shapes, self.experiment.description.observation_space
+        given = {sensor: np.asarray(observation[sensor]) for sensor in shapes
+                 if observation.get(sensor) is not None}
+        if not given:
+            raise ValueError(f'an observation has at least one of {", ".join(shapes)}')
+        sensor = next(iter(given))
+        alone = given[sensor].ndim == len(shapes[sensor])
+        count = 1 if alone else len(given[sensor])
+        values = {}
+        for sensor, shape in shapes.items():
+            raw = given.get(sensor, np.zeros((count, *shape)))
+            if raw.shape not in ((count, *shape), shape if alone else None):
+                raise ValueError(f'{sensor} is {list(raw.shape)}, not {[count, *shape]}')
+            values[sensor] = tf.constant(
+                raw.reshape(count, *shape).astype(spaces[sensor].dtype))
+            present = observation.get(flag(sensor), np.full((count, 1), sensor in given))
+            values[flag(sensor)] = tf.constant(
+                np.asarray(present, np.float32).reshape(count, 1))
+        values['is_first'] = tf.constant(np.full(count, state is None))
+        action, state = self.agent.policy(
+            values, self.agent.initial(count) if state is None else state, False)
+        action = action.numpy()
+        return action[0] if alone else action, state
 
 
 class Progress(tf.Module):

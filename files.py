@@ -16,6 +16,8 @@ PARTIAL = '.partial'
 _PARTS = r'(\.index|\.data-[0-9]{5}-of-[0-9]{5}|_temp)'
 # The second state of one number has the name state-<number>-1, and so on.
 STATE = re.compile(r'(state-([0-9]{9}|[1-9][0-9]{9,})(?:-([1-9][0-9]*))?)' + _PARTS)
+# The weights of an exported agent, in its folder.
+WEIGHTS = 'weights.npz'
 # The name under which TensorFlow writes a state, before it gets its own.
 UNNAMED = 'state' + PARTIAL
 _UNNAMED = re.compile(re.escape(UNNAMED) + _PARTS)
@@ -123,6 +125,11 @@ def states(folder):
     """The checkpoints in `folder` that a run wrote itself, oldest first, as paths without an
     ending; none where there is no folder."""
     return [path for _, _, path in _states(folder)]
+
+
+def exported(folder):
+    """Whether `folder` holds an exported agent: weights, and no checkpoint of a run."""
+    return os.path.isfile(os.path.join(folder, WEIGHTS)) and not states(folder)
 
 
 def name_state(folder, number):

@@ -23,7 +23,7 @@ def strategy(config):
 
     Raises UserError where the batch cannot be shared equally.
     """
-    learns = not (config.test or config.inspect)
+    learns = not config.judging
     names = devices.all_of_a_kind() if config.devices == 'all' and learns else []
     if len(names) < 2:
         return tf.distribute.get_strategy()

@@ -17,6 +17,7 @@ import inspection
 import pictures
 import records
 import replay
+import sharing
 import stopping
 import tools
 import underway
@@ -36,7 +37,7 @@ def main(experiment):
     A mistake of the user's ends in one line and exit code 2.
     """
     config = experiment.config
-    training = not (config.dry_run or config.test or config.inspect)
+    training = not (config.dry_run or config.judging)
     resumes = training * f'; the same command resumes {config.logdir}'
     try:
         if config.dry_run:
@@ -45,6 +46,8 @@ def main(experiment):
             evaluation.test(experiment)
         elif config.inspect:
             inspection.inspect(experiment)
+        elif config.export:
+            sharing.export(experiment)
         else:
             with Trainer(experiment) as trainer:
                 trainer.train()
@@ -113,6 +116,9 @@ class Trainer:
         self.checkpoints = tools.Checkpoints(
             self.folder, self.progress, config.keep_checkpoints, self.say)
         resumed = self.checkpoints.restore()
+        if config.init and not resumed:
+            sharing.restore(self.agent, config.init)
+            self.say(f'begins with the weights of {config.init}')
         self.agent.refresh()
         if not resumed and self.replay.number:
             records.begin_anew(

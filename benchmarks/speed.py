@@ -97,20 +97,10 @@ def kept(method, folder):
     return os.path.join(folder, f'{method}.json')
 
 
-def representation(method):
-    """The part of the world model that the script of a method defines, or its choice of one."""
-    import models
-    script = importlib.import_module(method)
-    return getattr(script, 'representation', None) or next(
-        value for value in vars(script).values() if isinstance(value, type)
-        and issubclass(value, models.Representation) and value.__module__ == method)
-
-
 def experiment(config, chosen):
     """The `Experiment` that the script of the method would begin."""
-    from experiment import Experiment
-    method = importlib.import_module(chosen.method).METHOD
-    return Experiment(method, representation(chosen.method), config)
+    from experiment import Experiment, script
+    return Experiment(*script(chosen.method), config)
 
 
 # --- Parts: each in a process of its own; rows of (figure, value, unit[, share of ceiling]) ---

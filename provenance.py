@@ -1,0 +1,52 @@
+"""Where a run comes from: the revision of the code, and the command that makes another like it.
+Nothing here imports TensorFlow or the simulator."""
+
+import dataclasses
+import json
+import os
+import subprocess
+
+import environments
+from config import PRESETS, Config
+
+
+def revision():
+    """The revision of this code, as 65396d3 (with + where it was changed since); '' where it is
+    in no repository."""
+    try:
+        said = subprocess.run(
+            ['git', 'describe', '--always', '--dirty=+', '--exclude=*'],
+            cwd=os.path.dirname(os.path.abspath(__file__)), capture_output=True, timeout=20,
+            check=True, text=True, env=os.environ | {'GIT_OPTIONAL_LOCKS': '0'}).stdout.strip()
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ''
+    return said
+
+
+def revisions_of(path):
+    """The revisions by which the run whose configuration is at `path` was trained; [] where it
+    does not say."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            found = json.load(file)['revisions']
+        return [text for text in found if isinstance(text, str)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def words(config, method):
+    """The words of the command line of which `commandline.parse` makes the settings of `config`:
+    what is neither a default, nor of its preset, nor about one folder or a finished run."""
+    usual = environments.defaults(config.task) | PRESETS[config.preset] | method.defaults
+    found = ['--task', config.task, '--preset', config.preset]
+    for field in dataclasses.fields(Config):
+        name, value = field.name, getattr(config, field.name)
+        if name in ('logdir', 'task', 'preset', 'dry_run') or (
+                field.metadata['own'] and name not in method.own) or (
+                field.metadata['section'].startswith('Judging')):
+            continue
+        if value != usual.get(name, field.default):
+            if isinstance(value, dict):
+                value = ','.join(f'{sensor}={number}' for sensor, number in value.items())
+            found += [f'--{name}', str(value)]
+    return found
