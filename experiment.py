@@ -137,10 +137,10 @@ def load(folder):
 def script(name):
     """(METHOD, representation) of the script of a method beside this file: the class that it
     defines, or its choice of one, which has the name `representation`."""
-    beside = pathlib.Path(__file__).with_name(f'{name}.py')
+    beside = pathlib.Path(__file__).parent / f'{name}.py'
     module = importlib.import_module(name) if name.isidentifier() and beside.is_file() else None
     if not hasattr(module, 'METHOD'):
-        raise UserError(f'there is no script {beside.name} of a method here')
+        raise UserError(f'there is no script {name}.py of a method here')
     return module.METHOD, getattr(module, 'representation', None) or next(
         value for value in vars(module).values() if isinstance(value, type)
         and issubclass(value, Representation) and value.__module__ == name)

@@ -21,6 +21,7 @@ import cvrl
 import dreamer
 import faults
 import mummi
+import provenance
 import variants
 from config import LARGEST, PRESETS, SENSORS, Config, UserError
 
@@ -210,7 +211,8 @@ def configs(draw):
         test_ratios=st.just(FIELDS['test_ratios'].default), test_episodes=st.just(10),
         full_actions=st.just(False),
         length=st.integers(2, 50), time_limit=st.integers(980, 10000),
-        action_repeat=st.integers(1, 20), test=st.just(False), inspect=st.just(False))
+        action_repeat=st.integers(1, 20), test=st.just(False), inspect=st.just(False),
+        export_half=st.just(True))
     values = {}
     if not draw(st.booleans()):
         names |= dict(sensors=st.just('all'), miss_ratio=st.dictionaries(
@@ -252,11 +254,15 @@ def test_any_valid_configuration_can_be_typed(wanted):
             return ','.join(f'{name}={ratio!r}' for name, ratio in value.items())
         return str(value)
     words = [f'--{name}={word(value)}' for name, value in vars(wanted).items()
-             if not name.startswith('test_')
+             if not name.startswith(('test_', 'export_'))
              and (name in mummi.METHOD.own or not FIELDS[name].metadata['own'])]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checks, 'available', lambda: math.inf)
         assert typed(commandline.parse(mummi.METHOD, words)) == typed(wanted)
+        # And by the command that the card of its agent names.
+        words = provenance.words(wanted, mummi.METHOD) + [f'--logdir={wanted.logdir}']
+        found = commandline.parse(mummi.METHOD, words)
+        assert typed(found) == typed(wanted) | {'dry_run': (bool, False)}
 
 
 # --- Mistakes ---
@@ -342,7 +348,10 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, 
     (['--test_ratios', '0'], ['--test_ratios is for --test']),
     (['--test_ratios', '0', '--inspect'], ['--test_ratios is for --test']),
     (['--test_episodes', '10'], ['--test_episodes is for --test']),
-    (['--checkpoint', 'x', '--dry_run'], ['--checkpoint is for --test and --inspect']),
+    (['--init', 'x', '--test'], ['--init is for a new run, not for --test']),
+    (['--no-export_half', '--test'], ['--export_half is for --export']),
+    (['--test', '--export', 'x'], ['--test and --export']),
+    (['--checkpoint', 'x', '--dry_run'], ['--checkpoint is for --test, --inspect and --export']),
     (['--deter', '100000000'], ['GB of memory', 'for --deter 100000000, and']),
     (['--hidden', '100000000'], ['GB of memory', '--hidden 100000000']),
     (['--stoch', '100000000000'], ['GB of memory', '--stoch 100000000000']),
