@@ -124,7 +124,7 @@ def sheet(frames, titles, caption, columns=4, rows=4):
 
 def save(figure, caption, outdir, name):
     """Write `name`.png (160 dots per inch) and `name`.pdf under a wrapped caption. The figure
-    grows by what its legends need, so that the panels keep their height."""
+    grows by what its legends need, so that the panels keep their height. Returns `name`."""
     lines = [sum(text.get_text().count('\n') + 1 for text in one.get_legend().get_texts())
              for one in figure.axes if one.get_legend()]
     rows = figure.axes[0].get_gridspec().nrows
@@ -133,3 +133,4 @@ def save(figure, caption, outdir, name):
     figure.suptitle(textwrap.fill(caption, int(figure.get_figwidth() * 13)), fontsize=10)
     for ending, dated in (('png', {}), ('pdf', {'CreationDate': None})):
         figure.savefig(os.path.join(outdir, f'{name}.{ending}'), dpi=160, metadata=dated)
+    return name

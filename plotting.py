@@ -1,5 +1,6 @@
 """Figures and tables from the CSV logs of runs: PNG and PDF of each figure, the points of the
-learning curves (returns.csv), table.csv and table.md.
+learning curves (returns.csv), table.csv and table.md, and all of it with videos of the runs on
+one page, index.html.
 
     python plotting.py --indir logdir --outdir plots
 
@@ -27,8 +28,15 @@ import numpy as np
 import pandas as pd
 
 import commandline
-import drawing
+import page
 import references
+from conditions import (
+    RATIO_AXIS,
+    draw_conditions,
+    draw_missing_ratio,
+    draw_single_sensor,
+    styles,
+)
 from config import UserError
 from drawing import (
     GREY,
@@ -46,7 +54,6 @@ from logs import (
     having,
     label,
     load,
-    order,
     read_steps,
     run_folders,
     short,
@@ -55,34 +62,13 @@ from summaries import (
     LEAST_RUNS,
     aggregate,
     default_bin,
-    evaluations,
-    judged_under,
     learning_curve,
     table,
     write_csv,
     write_table,
 )
 
-COLOURS = {'mummi': drawing.BLUE, 'cvrl': drawing.ORANGE, 'dreamer': drawing.GREEN}
-OTHER_COLOURS = (drawing.PURPLE, drawing.VERMILION, drawing.SKY, drawing.BLACK)
-MARKERS = 'osD^vPX'
 RANGE = 100  # of the median: where a metric's largest value is above it, its axis is logarithmic
-
-RATIO_AXIS = 'missing ratio (chance of a drop-out at each decision)'
-
-
-def styles(groups):
-    """Dict of method -> (colour, marker), the same in every figure."""
-    methods = sorted({method for group in groups.values() for method in group}, key=order)
-    others = [method for method in methods if method not in COLOURS]
-    palette = [*OTHER_COLOURS, *(colour for name, colour in COLOURS.items() if name not in methods),
-               *drawing.MORE_COLOURS]
-    colours = COLOURS | {
-        method: palette[index % len(palette)] for index, method in enumerate(others)}
-    names = list(COLOURS) + others
-    return {method: (colours[method], MARKERS[names.index(method) % len(MARKERS)])
-            for method in methods}
-
 
 def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=None, hours=None):
     """`returns` (mode train) or `returns_eval` (mode eval): return against steps; with hours
@@ -99,7 +85,7 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
     groups = having(groups, lambda run: len(run.returns(mode)))
     if not groups:
         print(f'no {mode} episodes: figure {name} left out')
-        return
+        return None
     width = width or default_bin(everyone(groups), mode, against)
     figure, axes = panels(list(groups))
     notes, curves = [], []
@@ -146,82 +132,8 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
     columns = ['task', 'method', 'at', 'mean', 'deviation', 'runs']
     write_csv(pd.concat(curves)[columns], outdir, name, float_format='%.6g')
     bins = f'{width} seconds' if hours else f'{short(width)} steps'
-    save(figure, '; '.join([f'{kind} episodes, mean in bins of {bins}', *dict.fromkeys(notes)]),
-         outdir, name)
-
-
-def draw_missing_ratio(groups, outdir):
-    """`missing_ratio`: return against the missing ratio of the evaluation."""
-    style = styles(groups)
-    groups = having(groups, lambda run: (run.results['condition'] == 'ratio').any())
-    if not groups:
-        print('no results.csv with missing ratios: figure missing_ratio left out')
-        return
-    ratios = np.unique(evaluations(everyone(groups), 'ratio').index)
-    gap = np.diff(ratios).min() if len(ratios) > 1 else 0.1
-    figure, axes = panels(list(groups))
-    for one, group in zip(axes, groups.values()):
-        drawn = []
-        for index, (method, runs) in enumerate(group.items()):
-            rows = evaluations(runs, 'ratio')
-            drawn += [*rows['mean']]
-            aside = (index - (len(group) - 1) / 2) * 0.08 * gap
-            one.errorbar(
-                rows.index + aside, rows['mean'], rows['deviation'].fillna(0), capsize=2.5,
-                color=style[method][0], marker=style[method][1], markersize=5,
-                linewidth=1.6, elinewidth=1, label=shown(label(method, runs)))
-        one.set_xlabel(RATIO_AXIS)
-        one.set_xlim(ratios[0] - gap / 3, ratios[-1] + gap / 3)
-        return_axis(one, drawn)
-        legend(one)
-    save(figure, 'Evaluation under missing sensors: mean over seeds; bars: standard deviation '
-         'over all episodes; methods set apart', outdir, 'missing_ratio')
-
-
-def draw_single_sensor(groups, outdir):
-    """`single_sensor`: bars with all sensors, without each sensor and with only each sensor."""
-    if not draw_conditions(
-            groups, outdir, 'single_sensor', ('without', 'only'),
-            'Evaluation without or with only one sensor'):
-        print('no results.csv with single sensors: figure single_sensor left out')
-
-
-def draw_conditions(groups, outdir, name, conditions, caption):
-    """The figure `name`: bars with all sensors and under each of `conditions`. Returns whether
-    there is something to draw."""
-    style = styles(groups)
-    groups = having(groups, lambda run: run.results['condition'].isin(conditions).any())
-    if not groups:
-        return False
-    columns = [('ratio', 0.0)] + [
-        one for one in judged_under(everyone(groups)) if one[0] in conditions]
-    figure, axes = panels(list(groups), 1, width=max(5, 2 + len(columns)), height=3.6)
-    for one, group in zip(axes, groups.values()):
-        broad, drawn = 0.8 / len(group), []
-        for index, (method, members) in enumerate(group.items()):
-            rows = {part: evaluations(members, part) for part in ('ratio', *conditions)}
-            places = np.arange(len(columns)) + (index - (len(group) - 1) / 2) * broad
-            values, spread = (np.array([rows[part][name].get(key, math.nan)
-                                        for part, key in columns])
-                              for name in ('mean', 'deviation'))
-            drawn += [*values]
-            one.bar(places, values, broad * 0.94, color=style[method][0],
-                    label=shown(label(method, members)))
-            one.errorbar(places, values, np.nan_to_num(spread), fmt='none', ecolor='#303030',
-                         elinewidth=1, capsize=2.5)
-            for place in places[np.isnan(values)]:
-                one.text(place, 0, ' not run', rotation=90, ha='center', va='bottom', fontsize=7,
-                         color=style[method][0])
-        one.grid(False, axis='x')
-        one.set_xticks(range(len(columns)), ['all\nsensors'] + [
-            '\n'.join([part] * (part != 'corrupt') + sensor.replace('=', '\n').split('+'))
-            for part, sensor in columns[1:]])
-        return_axis(one, drawn)
-        legend(one, drop=18 + 9 * max(text.get_text().count('\n') + 1
-                                      for text in one.get_xticklabels()))
-    save(figure, f'{caption}: mean over seeds; bars: standard deviation over all episodes', outdir,
-         name)
-    return True
+    caption = '; '.join([f'{kind} episodes, mean in bins of {bins}', *dict.fromkeys(notes)])
+    return save(figure, caption, outdir, name)
 
 
 def draw_aggregate(groups, outdir):
@@ -229,7 +141,7 @@ def draw_aggregate(groups, outdir):
     frame = aggregate(groups)
     if not len(frame):
         print(f'no method has {LEAST_RUNS} runs of a task to compare: figure aggregate left out')
-        return
+        return None
     late = collections.Counter(run.method for run in everyone(groups) if not run.finished)
     parts = {'end of training (last 10 % of episodes)': frame[frame['at'] == 'final'],
              'evaluation under missing sensors': frame[frame['at'] != 'final']}
@@ -260,8 +172,9 @@ def draw_aggregate(groups, outdir):
         return_axis(one, part['point'], 'episode return / largest return')
         lines = max(name.count(', ') for name in part['method']) if final else 1
         legend(one, 28 + 12 * lines)
-    save(figure, 'Interquartile mean over runs and tasks; bars: 95 % interval by t of the trimmed '
-         'mean, see docs/usage.md; largest return: 1 a step, 1000 an episode', outdir, 'aggregate')
+    return save(
+        figure, 'Interquartile mean over runs and tasks; bars: 95 % interval by t of the trimmed '
+        'mean, see docs/usage.md; largest return: 1 a step, 1000 an episode', outdir, 'aggregate')
 
 
 def draw_losses(groups, outdir, names):
@@ -297,7 +210,7 @@ def draw_losses(groups, outdir, names):
                 logarithmic(one, typical)
             step_axis(one)
             legend(one)
-    save(figure, 'Metrics of training; a line a seed', outdir, 'losses')
+    return save(figure, 'Metrics of training; a line a seed', outdir, 'losses')
 
 
 def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(), by=(),
@@ -322,19 +235,20 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
         tempfile.TemporaryFile(dir=outdir).close()
     except OSError as error:
         raise UserError(f'cannot write in the folder {outdir}: {error.strerror}') from None
-    if metrics:  # first, since a wrong name stops it
-        draw_losses(groups, outdir, metrics)
-    draw_returns(groups, outdir, 'train', width, smooth, reference)
-    draw_returns(groups, outdir, 'eval', width, smooth, reference)
+    # The metrics first, since a wrong name stops it.
+    drawn = [draw_losses(groups, outdir, metrics) if metrics else None]
+    drawn += [draw_returns(groups, outdir, mode, width, smooth, reference)
+              for mode in ('train', 'eval')]
     if hours:
-        draw_returns(groups, outdir, 'train', smooth=smooth, hours=hours)
-    draw_missing_ratio(groups, outdir)
-    draw_single_sensor(groups, outdir)
-    draw_conditions(groups, outdir, 'corrupted', ('corrupt',),
-                    'Evaluation with sensors that lie, which no flag tells')
-    draw_aggregate(groups, outdir)
+        drawn.append(draw_returns(groups, outdir, 'train', smooth=smooth, hours=hours))
+    drawn += [
+        draw_missing_ratio(groups, outdir), draw_single_sensor(groups, outdir),
+        draw_conditions(groups, outdir, 'corrupted', ('corrupt',),
+                        'Evaluation with sensors that lie, which no flag tells'),
+        draw_aggregate(groups, outdir)]
     write_table(table(groups, hours), outdir)
-    print(f'figures and tables are in {outdir}')
+    page.write(groups, outdir, [name for name in (*drawn[1:], drawn[0]) if name])
+    print(f'figures and tables are in {outdir}, all together in index.html')
 
 
 def main(arguments=None):

@@ -18,6 +18,7 @@ from scipy import stats
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import commandline
+import conditions
 import config
 import drawing
 import logs
@@ -115,6 +116,16 @@ def test_blank_page_is_told_apart(tmp_path):
     assert not shows_something(tmp_path / 'blank.png')
 
 
+def saving(monkeypatch, look):
+    """Calls look(figure, name) after each figure that is saved."""
+    def save(figure, caption, outdir, name):
+        drawing.save(figure, caption, outdir, name)
+        look(figure, name)
+        return name
+    for module in (plotting, conditions):
+        monkeypatch.setattr(module, 'save', save)
+
+
 @pytest.mark.parametrize('by', [(), ('value_rate', 'horizon')])
 def test_nothing_overlaps_or_is_clipped(by, tmp_path, monkeypatch):
     """Panels with their labels, the legends and the caption, as they are placed on the page."""
@@ -123,9 +134,7 @@ def test_nothing_overlaps_or_is_clipped(by, tmp_path, monkeypatch):
             for seed in range(3):
                 make(tmp_path / 'in', task, method, seed, count=20 - seed * number)
     figures = {}
-    save = plotting.save
-    monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: (
-        figures.update({name: figure}), save(figure, caption, outdir, name)))
+    saving(monkeypatch, lambda figure, name: figures.update({name: figure}))
     plotting.draw([tmp_path / 'in'], tmp_path / 'out', metrics=('model_loss',), by=by)
     assert len(figures) == 6
     for name, figure in figures.items():
@@ -549,10 +558,8 @@ def test_interval_holds_95_percent_of_skewed_returns_of_few_runs():
 def extremes(tmp_path, monkeypatch, **settings):
     """Figure's name -> list of (lowest, highest) of its axes, of what `make` was told."""
     found = {}
-    save = plotting.save
-    monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: (
-        found.update({name: [axes.get_ylim() for axes in figure.axes]}),
-        save(figure, caption, outdir, name)))
+    saving(monkeypatch, lambda figure, name: found.update(
+        {name: [axes.get_ylim() for axes in figure.axes]}))
     for seed in range(3):
         make(tmp_path / 'in', seed=seed, **settings)
     plotting.draw([tmp_path / 'in'], tmp_path / 'out')
@@ -582,15 +589,14 @@ def test_names_are_drawn_as_they_are(tmp_path, monkeypatch):
         path.write_text(path.read_text().replace(f'"m{seed}"', json.dumps(name)))
         metrics = path.with_name('metrics.csv')
         write(metrics, ('step', '$loss_1$'), [(1000, 1), (2000, 2 + 900 * (seed > 3))])
-    texts, save = {}, plotting.save
+    texts = {}
 
-    def look(figure, caption, outdir, name):
-        save(figure, caption, outdir, name)
+    def look(figure, name):
         texts[name] = [text.get_text().strip() for axes in figure.axes
                        for text in axes.get_legend().get_texts()]
         for text in figure.findobj(matplotlib.text.Text):
             assert not text._preprocess_math(text.get_text())[1], text
-    monkeypatch.setattr(plotting, 'save', look)
+    saving(monkeypatch, look)
     plotting.draw([tmp_path / 'in'], tmp_path / 'out', metrics=('$loss_1$',))
     for name in 'returns', 'returns_eval', 'losses', 'missing_ratio', 'single_sensor':
         assert set(NAMES) <= set(texts[name]), name
