@@ -1,4 +1,5 @@
-# make demo: train MuMMI for a few minutes and show what came out. make test: the tests.
+# make demo: a trained agent whose sensors fail, then a short training. make test: the tests.
+# make board: TensorBoard on the runs in logdir/.
 # make claim: MuMMI's claim in a toy world, in two minutes.
 # make docs: write docs/options.md from config.py. make results: draw the figures of results/ again
 # from the logs there.
@@ -6,8 +7,10 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := logdir/demo
+# The trained agent that the demo shows.
+AGENT ?= agents/walker_walk/mummi
 
-.PHONY: demo claim test lint docs bench torture results clean
+.PHONY: demo board claim test lint docs bench torture results clean
 
 .venv/installed: requirements.txt requirements-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,11 +19,10 @@ DEMO := logdir/demo
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/python mummi.py --logdir $(DEMO)/dmc_walker_walk/mummi --task dmc_walker_walk --preset cpu \
-		--steps 8000 --prefill 3000 --eval_every 4000
-	$(BIN)/python plotting.py --indir $(DEMO) --outdir $(DEMO)/plots
-	@echo "learning curve: $(DEMO)/plots/returns.png"
-	@echo "what the agent sees: $$(ls $(DEMO)/dmc_walker_walk/mummi/videos/*-eval.gif | tail -n 1)"
+	$(BIN)/python demo.py --agent $(AGENT) --outdir $(DEMO)
+
+board: .venv/installed
+	$(BIN)/tensorboard --logdir logdir
 
 claim: .venv/installed
 	$(BIN)/python claim.py --outdir logdir/claim

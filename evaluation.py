@@ -62,28 +62,10 @@ def test(experiment):
               flush=True)
     agent, step, path = experiment.restored()
     count = max(config.envs, min(ENVIRONMENTS, config.test_episodes))
-    environments = experiment.environments('valid', count, config.seed)
-    # Seeds of their own: far from those of training and of the evaluations in it.
-    seeds = np.random.SeedSequence([config.seed, *b'test']).generate_state(config.test_episodes)
     tests = conditions(configuration.test_ratios(config), sensors, config.corrupt)
-    rows = []
-    try:
-        driver = Driver(environments, config.action_repeat)
-        with tqdm.tqdm(total=len(tests) * len(seeds), unit='episode') as bar:
-            for condition, sensor, ratio, reset in tests:
-                bar.set_description_str(f'{condition} {sensor or ratio}')
-                agent.judging.reset_from_seed(config.seed)
-                episodes = evaluate(agent, driver, seeds, reset)
-                for number, (seed, episode) in enumerate(zip(seeds, episodes)):
-                    rows.append({
-                        'step': step, 'condition': condition, 'sensor': sensor, 'ratio': ratio,
-                        'episode': number, 'seed': int(seed), 'options': options,
-                        **summary(episode, sensors),
-                        **(agreement(agent, episode, sensors) if config.corrupt else {})})
-                    bar.update()
-    finally:
-        environments.close(terminate=True)
-    results = pd.DataFrame(rows)
+    with tqdm.tqdm(total=len(tests) * config.test_episodes, unit='episode') as bar:
+        results = play(experiment, agent, step, tests, config.test_episodes, count, bar)
+    results['options'] = options
     print(f'\n{experiment.title}, {path.name} ({step:,} steps), '
           f'{config.test_episodes} episodes each{options and f", with {options}"}; '
           f'{f"for {target}" if kept else "not kept"}\n')
@@ -92,6 +74,32 @@ def test(experiment):
         print(f'\n{noticed}')
     if kept:
         add(results, target)
+
+
+def play(experiment, agent, step, tests, episodes, count, bar):
+    """The rows of `episodes` episodes under each of the `conditions` in `tests`, in `count`
+    environments, as a table; bar: is told of each by `update`."""
+    config, sensors = experiment.config, experiment.sensors
+    environments = experiment.environments('valid', count, config.seed)
+    # Seeds of their own: far from those of training and of the evaluations in it.
+    seeds = np.random.SeedSequence([config.seed, *b'test']).generate_state(episodes)
+    rows = []
+    try:
+        driver = Driver(environments, config.action_repeat)
+        for condition, sensor, ratio, reset in tests:
+            bar.set_description_str(f'{condition} {sensor or ratio}')
+            agent.judging.reset_from_seed(config.seed)
+            for number, (seed, episode) in enumerate(
+                    zip(seeds, evaluate(agent, driver, seeds, reset))):
+                rows.append({
+                    'step': step, 'condition': condition, 'sensor': sensor, 'ratio': ratio,
+                    'episode': number, 'seed': int(seed), 'options': '',
+                    **summary(episode, sensors),
+                    **(agreement(agent, episode, sensors) if config.corrupt else {})})
+                bar.update()
+    finally:
+        environments.close(terminate=True)
+    return pd.DataFrame(rows)
 
 
 def agreement(agent, episode, sensors):

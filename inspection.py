@@ -36,33 +36,44 @@ class Recorder(AgentPolicy):
         return action
 
 
-def inspect(experiment):
-    """Play one episode of the run's last (or `config.checkpoint`) state on validation
-    backgrounds with the run's drop-outs, and draw it. Nothing else of the run is touched."""
+def play(experiment, agent, options=None, report=lambda decisions: None):
+    """One episode on validation backgrounds: (its arrays [T + 1, ...], what the agent holds of
+    its decisions, see `Agent.explain`, as numpy).
+
+    options: of the environment's reset, as {'miss_ratio': 0.1}. report: is told after each
+    decision how many there were.
+    """
     config = experiment.config
-    agent, step, path = experiment.restored()
     environments = experiment.environments('valid', 1, config.seed)
     try:
         driver = Driver(environments, config.action_repeat, keep=['sound'])
         policy = Recorder(agent)
         agent.judging.reset_from_seed(config.seed)
-        driver.reset(np.random.SeedSequence([config.seed, *b'inspect']).generate_state(1))
+        driver.reset(
+            np.random.SeedSequence([config.seed, *b'inspect']).generate_state(1), options)
         finished = []
         while not finished:
             finished = driver.step(policy)
+            report(len(policy.latents))
     finally:
         environments.close(terminate=True)
     episode = finished[0][1]
-    sensors = list(experiment.sensors)
     # The last entry of an episode is stored, but nothing is decided on it.
-    latents = {key: np.stack([entry[key] for entry in policy.latents])
+    latents = {key: tf.constant(np.stack([entry[key] for entry in policy.latents]))
                for key in policy.latents[0]}
-    entries = len(policy.latents)
-    observation = {key: tf.constant(episode[key][:entries])
-                   for sensor in sensors for key in (sensor, flag(sensor))}
-    inside = tf.nest.map_structure(
-        lambda x: x.numpy(), agent.explain(
-            {key: tf.constant(value) for key, value in latents.items()}, observation))
+    observation = {key: tf.constant(episode[key][:len(policy.latents)])
+                   for sensor in experiment.sensors for key in (sensor, flag(sensor))}
+    return episode, tf.nest.map_structure(
+        lambda x: x.numpy(), agent.explain(latents, observation))
+
+
+def inspect(experiment):
+    """Play one episode of the run's last (or `config.checkpoint`) state on validation
+    backgrounds with the run's drop-outs, and draw it. Nothing else of the run is touched."""
+    config = experiment.config
+    agent, step, path = experiment.restored()
+    episode, inside = play(experiment, agent)
+    sensors, entries = list(experiment.sensors), len(inside['value'])
 
     folder = experiment.folder / 'inspect' / path.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,191 @@
+"""make demo: a trained agent that acts while its sensors fail, then a fresh one that learns.
+
+    python demo.py --agent agents/walker_walk/mummi --outdir logdir/demo
+
+The pictures of the first go to <outdir>/agent; without a trained agent the second is all. Each
+line says what is done and how long it takes.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import commandline
+import files
+from config import SENSORS, UserError
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+# What is learned afresh: its steps are few enough for a coffee, see README.md.
+TASK = 'dmc_walker_walk'
+TRAINING = ('--task', TASK, '--preset', 'cpu', '--steps', '8000', '--prefill', '3000',
+            '--eval_every', '4000')
+MINUTES = 'five to ten minutes'
+
+CHANCE = 0.1  # of a drop-out, in the episode that is drawn
+EPISODES = 3  # of each row of the table
+FRAMES = 8  # of the contact sheet
+
+
+def arguments(words=None):
+    """The command line; a mistake prints one line and exits with 2."""
+    parser = argparse.ArgumentParser(
+        prog='demo.py', description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = commandline.fail
+    parser.add_argument('--agent', default='agents/walker_walk/mummi',
+                        help='folder of a trained agent [%(default)s]')
+    parser.add_argument('--outdir', default='logdir/demo', help='folder written to [%(default)s]')
+    given = parser.parse_args(words)
+    given.agent, given.outdir = (
+        pathlib.Path(path).expanduser() for path in (given.agent, given.outdir))
+    if not files.writable(given.outdir):
+        commandline.fail(UserError(f'cannot write in {given.outdir}; choose another --outdir'))
+    return given
+
+
+def say(text):
+    print(text, flush=True)
+
+
+# --- The trained agent -----------------------------------------------------------------------
+
+
+def show(trained, folder):
+    """Play and draw an episode of an `experiment.Trained`, and print the table. Returns the paths
+    of the pictures."""
+    import evaluation
+    import inspection
+    experiment = trained.experiment
+    config, sensors = experiment.config, list(experiment.sensors)
+    decisions = config.time_limit // config.action_repeat
+    say(f'one episode of {experiment.title}, trained for {trained.step:,} steps, with a drop-out '
+        f'chance of {CHANCE:g}' + (f': {decisions} decisions, about half a minute' if decisions
+                                   else ''))
+    began = None
+    with progress(decisions, 'decision') as bar:
+        def report(count):
+            nonlocal began
+            began = began or time.time()  # the first builds the graph
+            bar.update()
+        episode, inside = inspection.play(
+            experiment, trained.agent, {'miss_ratio': dict.fromkeys(sensors, CHANCE)}, report)
+    pace = (time.time() - began) / len(inside['value'])
+    say('drawing it: a few seconds')
+    paths = draw(episode, inside['trust'], sensors, folder, (
+        f'{experiment.title}: return {episode["reward"].sum():.0f} with a drop-out chance of '
+        f'{CHANCE:g}'))
+    tests = [test for test in evaluation.conditions([0.0], sensors) if test[0] == 'ratio' or (
+        test[0] == 'without' and SENSORS[test[1]].kind == 'picture')]
+    total = len(tests) * EPISODES
+    say(f'{EPISODES} episodes each with all sensors and without each picture: '
+        f'{about(total * len(inside["value"]) * pace)} at the pace of the first')
+    with progress(total, 'episode') as bar:
+        results = evaluation.play(
+            experiment, trained.agent, trained.step, tests, EPISODES, EPISODES, bar)
+    say('\n' + evaluation.table(results) + '\n')
+    return paths
+
+
+def progress(total, unit):
+    import tqdm
+    return tqdm.tqdm(total=total or None, unit=unit, mininterval=0.5 if sys.stderr.isatty() else 5)
+
+
+def about(seconds):
+    """A time in words."""
+    return f'about {seconds:.0f} s' if seconds < 100 else f'about {seconds / 60:.0f} min'
+
+
+def draw(episode, trust, sensors, folder, title):
+    """episode.gif, and episode.png, a contact sheet: the sensors at even distances (orange frame:
+    missing), and over time each sensor's trust with its drop-outs shaded, and the reward. trust:
+    sensor -> share [T], or {}. Returns the two paths."""
+    import numpy as np
+
+    import pictures
+    import tools
+    from config import flag
+    from drawing import BLUE, new_figure, shade
+    frames = pictures.seen(episode)
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.writing(folder / 'episode.gif') as file:
+        file.write(tools.gif(frames, 20))
+    times, entries = np.cumsum(episode['steps']), len(episode['reward']) - 1
+    wide = 2 if frames.shape[2] > 1.5 * frames.shape[1] else 4
+    tall = FRAMES // wide
+    strips = [*sensors, 'reward']
+    figure, axes = new_figure(
+        tall + len(strips), wide, (11, 1.9 * tall + 1.1 * len(strips)),
+        height_ratios=[1.9] * tall + [1] * len(strips))
+    for one, t in zip(axes[:tall].flat, np.linspace(0, entries, tall * wide).astype(int)):
+        one.imshow(frames[t])
+        one.set_title(f'step {times[t]}', fontsize=8)
+        one.axis('off')
+    grid = axes[0, 0].get_gridspec()
+    for row, name in enumerate(strips, tall):
+        for one in axes[row]:
+            one.remove()
+        one = figure.add_subplot(grid[row, :])
+        if name == 'reward':
+            one.plot(times[:entries], episode['reward'][:entries], color='0.2', linewidth=1)
+            one.set_xlabel('environment steps (shaded: the sensor is missing)')
+        else:
+            shade(one, times[:entries], episode[flag(name)][:entries, 0] == 0, '0.8')
+            if name in trust:
+                one.plot(times[:entries], trust[name], color=BLUE, linewidth=1)
+            one.set_ylim(-0.02, 1.02)
+        one.set_ylabel(f'trust in\n{name}' if name in trust else name, fontsize=8)
+        one.set_xlim(times[0], times[entries - 1])
+    figure.suptitle(title, fontsize=10)
+    with files.writing(folder / 'episode.png') as file:
+        figure.savefig(file, dpi=110, format='png')
+    return [folder / 'episode.gif', folder / 'episode.png']
+
+
+# --- The fresh one -----------------------------------------------------------------------------
+
+
+def train(outdir):
+    """Train MuMMI afresh and draw its learning curve, by the commands that a user types. Returns
+    the paths of the pictures."""
+    run, plots = outdir / 'runs' / TASK / 'mummi', outdir / 'plots'
+    command('training', MINUTES, 'mummi.py', '--logdir', str(run), *TRAINING)
+    command('figures', 'half a minute', 'plotting.py', '--indir', str(outdir / 'runs'),
+            '--outdir', str(plots))
+    return [plots / 'returns.png', plots / 'index.html',
+            *sorted((run / 'videos').glob('*-eval.gif'))[-1:]]
+
+
+def command(what, how_long, script, *words):
+    """Run a script of this folder in a process of its own; its mistakes are this one's."""
+    say(f'{what}, {how_long}: python {script} {" ".join(words)}')
+    code = subprocess.run([sys.executable, str(HERE / script), *words]).returncode
+    if code:
+        raise SystemExit(code if code > 0 else 128 - code)
+
+
+def main(words=None):
+    given = arguments(words)
+    shown = []
+    if (given.agent / 'config.json').exists():
+        say(f'loading the trained agent {given.agent}: about 20 s')
+        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's greetings: off
+        from experiment import load
+        try:
+            shown += show(load(given.agent), given.outdir / 'agent')
+        except UserError as error:
+            commandline.fail(error)
+    else:
+        say(f'there is no trained agent in {given.agent}, so none is shown; it is trained afresh')
+    shown += train(given.outdir)
+    say('\nlook at')
+    for path in shown:
+        say(f'  {path}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,128 @@
+"""The demo: what it shows of a trained agent, and that it says so where there is none."""
+
+import pathlib
+import sys
+
+import helpers
+import numpy as np
+import pytest
+import stubs
+from matplotlib.image import imread
+from PIL import Image
+
+import demo
+import evaluation
+import experiment
+from config import flag
+
+
+@pytest.fixture(scope='module')
+def shown(whole, tmp_path_factory):
+    """(what was printed, the paths, the stub experiment) of the demo of a finished stub run."""
+    folder = tmp_path_factory.mktemp('demo') / 'agent'
+    trained = experiment.Trained(stubs.Experiment(whole.folder, '--test', '--time_limit', '14'))
+    said = []
+    with pytest.MonkeyPatch.context() as patch, stubs.eagerly():
+        patch.setattr(demo, 'say', said.append)
+        paths = demo.show(trained, folder)
+    return '\n'.join(said), paths, trained.experiment
+
+
+def test_an_episode_with_drop_outs_is_played_and_drawn(shown):
+    _, (video, sheet), made = shown
+    assert made.made[0].resets[0][1] == {'miss_ratio': {'touch': demo.CHANCE}}
+    assert made.made[0].split == 'valid' and not any(call['exploring'] for call in made.acted)
+    with Image.open(video) as frames:
+        assert frames.n_frames in (stubs.ENDS + 1, stubs.LIMIT + 1)
+    assert imread(sheet)[..., :3].std() > 0.05
+    assert helpers.names(video.parent) == ['episode.gif', 'episode.png']
+
+
+def test_the_table_has_a_few_episodes_of_each_row_and_every_line_its_time(shown):
+    text, _, made = shown
+    assert len(made.made) == 2 and made.made[1].num_envs == demo.EPISODES
+    assert [options['miss_ratio'] for _, options in made.made[1].resets] == [{'touch': 0.0}]
+    assert all(environments.closed for environments in made.made)
+    assert 'all at 0 ' in text
+    lines = [line for line in text.splitlines() if ': ' in line and 'missing' not in line]
+    assert len(lines) == 3 and all(
+        any(unit in line for unit in ('about', 'a few seconds')) for line in lines)
+
+
+def test_each_picture_is_taken_away_in_a_row_of_its_own(monkeypatch):
+    asked = []
+    sensors = ('image', 'depth', 'touch')
+    monkeypatch.setattr(evaluation, 'table', lambda results: 'the table')
+    monkeypatch.setattr(evaluation, 'play', lambda made, agent, step, tests, *rest: asked.extend(
+        tests))
+    import inspection
+    episode = {'reward': np.zeros(3), 'steps': np.int32([0, 2, 2])} | {
+        flag(sensor): np.ones((3, 1)) for sensor in sensors}
+    monkeypatch.setattr(inspection, 'play', lambda made, agent, options, report: (
+        report(1), (episode, {'value': np.zeros(2), 'trust': {}}))[1])
+    monkeypatch.setattr(demo, 'draw', lambda *_: [])
+
+    class Trained:
+        agent, step = None, 0
+
+        class experiment:
+            title = 'stub'
+
+            class config:
+                time_limit, action_repeat = 4, 2
+    Trained.experiment.sensors = sensors
+    demo.show(Trained, pathlib.Path('unused'))
+    assert [(condition, sensor) for condition, sensor, *_ in asked] == [
+        ('ratio', ''), ('without', 'image'), ('without', 'depth')]
+
+
+@pytest.mark.parametrize('trust', [True, False])
+def test_drop_outs_trust_and_reward_are_on_the_contact_sheet(trust, tmp_path):
+    random, length = np.random.default_rng(0), 40
+    sensors = ['image', 'depth', 'touch']
+    episode = helpers.observations(length) | {
+        'reward': random.random(length).astype(np.float32),
+        'steps': np.int32([0] + [2] * (length - 1))}
+    shares = {sensor: random.random(length - 1) for sensor in sensors} if trust else {}
+    _, sheet = demo.draw(episode, shares, sensors, tmp_path, 'a title')
+    picture = imread(sheet)[..., :3]
+    blue = np.abs(picture - np.float32([0, 0x72, 0xB2]) / 255).max(-1) < 0.05
+    shaded = np.abs(picture - 0.8).max(-1) < 0.01
+    assert (blue.sum() > 500) == trust and shaded.sum() > 5000
+
+
+def test_without_a_trained_agent_it_says_so_and_trains(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, 'train', lambda outdir: [outdir / 'plots' / 'returns.png'])
+    demo.main(['--agent', str(tmp_path / 'none'), '--outdir', str(tmp_path / 'out')])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f'there is no trained agent in {tmp_path / "none"}')
+    assert lines[-1].strip() == str(tmp_path / 'out' / 'plots' / 'returns.png')
+
+
+def test_training_types_commands_that_are_right_and_stops_where_they_fail(tmp_path, monkeypatch):
+    import commandline
+    import mummi
+    run, typed = [], []
+
+    class Done:
+        returncode = 0
+    monkeypatch.setattr(demo.subprocess, 'run', lambda words: run.append(words) or Done)
+    monkeypatch.setattr(demo, 'say', typed.append)
+    demo.train(tmp_path)
+    assert [words[0] for words in run] == [sys.executable] * 2
+    assert [pathlib.Path(words[1]).name for words in run] == ['mummi.py', 'plotting.py']
+    assert all(pathlib.Path(words[1]).exists() for words in run)
+    config = commandline.parse(mummi.METHOD, run[0][2:])
+    assert config.task == demo.TASK and config.steps <= 20000
+    assert 'minutes: python mummi.py' in typed[0]
+    Done.returncode = 2
+    with pytest.raises(SystemExit) as stopped:
+        demo.train(tmp_path)
+    assert stopped.value.code == 2 and len(run) == 3
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit) as stopped:
+        demo.main(['--outdir', str(tmp_path / 'file' / 'x')])
+    assert stopped.value.code == 2 and 'cannot write in' in capsys.readouterr().err
