@@ -65,15 +65,14 @@ def show(trained, folder):
     say(f'one episode of {experiment.title}, trained for {trained.step:,} steps, with a drop-out '
         f'chance of {CHANCE:g}' + (f': {decisions} decisions, about half a minute' if decisions
                                    else ''))
-    began = None
+    times = []  # of the decisions; the first builds the graph
     with progress(decisions, 'decision') as bar:
         def report(count):
-            nonlocal began
-            began = began or time.time()  # the first builds the graph
+            times.append(time.time())
             bar.update()
         episode, inside = inspection.play(
             experiment, trained.agent, {'miss_ratio': dict.fromkeys(sensors, CHANCE)}, report)
-    pace = (time.time() - began) / len(inside['value'])
+    pace = (times[-1] - times[0]) / len(times)
     say('drawing it: a few seconds')
     paths = draw(episode, inside['trust'], sensors, folder, (
         f'{experiment.title}: return {episode["reward"].sum():.0f} with a drop-out chance of '
@@ -82,7 +81,7 @@ def show(trained, folder):
         test[0] == 'without' and SENSORS[test[1]].kind == 'picture')]
     total = len(tests) * EPISODES
     say(f'{EPISODES} episodes each with all sensors and without each picture: '
-        f'{about(total * len(inside["value"]) * pace)} at the pace of the first')
+        f'{about(total * len(times) * pace)} at the pace of the first')
     with progress(total, 'episode') as bar:
         results = evaluation.play(
             experiment, trained.agent, trained.step, tests, EPISODES, EPISODES, bar)
