@@ -25,7 +25,8 @@ def test_options_page_is_what_make_docs_writes():
 
 def test_readme_shows_mummis_own_code():
     source = (ROOT / 'mummi.py').read_text(encoding='utf-8')
-    blocks = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+    blocks = [block for block in re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+              if 'def ' in block]  # the other is run by test_sharing.py
     assert len(blocks) == 2 and ''.join(blocks).count('def ') >= 2
     for block in blocks:
         assert block.rstrip('\n') in source
