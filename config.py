@@ -185,6 +185,10 @@ class Config:
     batch: int = option(50, 'Sequences of a training batch.', low=1)
     length: int = option(
         50, 'Entries (decisions) of a training sequence.', low=2, high=10 ** 4)
+    across_episodes: bool = option(
+        False, 'Sequences begin at any entry and go on through the episodes that came after, so '
+        'that the end of an episode is drawn as often as the rest; True in gym and atari tasks. '
+        'Otherwise a sequence lies within an episode that is long enough.')
     replay_memory: float = option(
         2.0, 'Gigabytes of the newest episodes that are kept in memory; older ones are read '
         'from their files, a sequence at a time.', low=0)

@@ -116,11 +116,11 @@ class Replay:
 
     A file is named <number>-<entries>.npz. What was collected is counted from the episodes, of
     which only the heads are read. An episode of T decisions has T + 1 entries, the first from
-    the reset.
+    the reset. across: see `starts`.
     """
 
-    def __init__(self, folder, action_repeat, memory=2.0, report=print):
-        self.folder = pathlib.Path(folder)
+    def __init__(self, folder, action_repeat, memory=2.0, report=print, across=False):
+        self.folder, self.across = pathlib.Path(folder), across
         self.folder.mkdir(parents=True, exist_ok=True)
         self.action_repeat, self.memory, self.report = action_repeat, memory * 1e9, report
         self.episodes = []
@@ -217,12 +217,16 @@ class Replay:
 
     def starts(self, length):
         """How many sequences of `length` entries begin in each episode: as many as lie within it.
-        In an episode that is shorter one begins at every entry, and goes on through the following
-        episodes; none where all together are shorter."""
+        In an episode that is shorter, and with `across` in all, one begins at every entry, and
+        goes on through the following episodes; none where all together are shorter.
+
+        Of the sequences within an episode one alone holds its last entry, at which a task ends,
+        and `length` of them hold an entry of its middle. Across episodes all entries are drawn
+        equally often."""
         entries = np.array([e.entries for e in self.episodes], np.int64)
         if entries.sum() < length:
             return np.zeros_like(entries)
-        return np.where(entries < length, entries, entries - length + 1)
+        return np.where(self.across | (entries < length), entries, entries - length + 1)
 
     def sample(self, batch, length, seed):
         """A dict of arrays [batch, length, ...]: consecutive entries from starts drawn uniformly

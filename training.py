@@ -109,7 +109,8 @@ class Trainer:
             'train', config.envs, experiment.seeds('train', 0, 1)[0])
         self.valid = None
         self.replay = replay.Replay(
-            self.folder / 'episodes', config.action_repeat, config.replay_memory, self.say)
+            self.folder / 'episodes', config.action_repeat, config.replay_memory, self.say,
+            config.across_episodes)
         self.logger = tools.Logger(self.folder, self.say)
         self.agent = experiment.agent()
         self.progress = Progress(self.agent)

@@ -40,6 +40,9 @@ class Family:
         return importlib.import_module(f'environments.{self.file}').make(config, seed)
 
 
+# Tasks that end by themselves: of the end much is to be learned.
+ENDING = dict(pcont=True, across_episodes=True)
+
 FAMILIES = {
     'dmc': Family(
         'control_suite', 'dmc_<domain>_<task>', 'dmc_[^_]+_.+', 'dmc_walker_walk',
@@ -49,10 +52,10 @@ FAMILIES = {
     'gym': Family(
         'gymnasium_tasks', 'gym_<id> or gym_<module>:<id>', 'gym_([^:]+:)?[^:]+',
         'gym_Pendulum-v1', options=('sensor_map',),
-        defaults=dict(natural=False, action_repeat=1, time_limit=0, pcont=True)),
+        defaults=dict(natural=False, action_repeat=1, time_limit=0, **ENDING)),
     'atari': Family(
         'atari', 'atari_<game>', 'atari_[A-Za-z0-9_]+', 'atari_pong', options=('full_actions',),
-        defaults=dict(natural=False, action_repeat=4, time_limit=0, pcont=True)),
+        defaults=dict(natural=False, action_repeat=4, time_limit=0, **ENDING)),
 }
 
 

@@ -608,7 +608,7 @@ def test_paper_preset_is_the_published_numbers():
 
 
 @pytest.mark.parametrize('words, wanted', [
-    ([], dict(natural=False, action_repeat=1, time_limit=0, pcont=True)),
+    ([], dict(natural=False, action_repeat=1, time_limit=0, pcont=True, across_episodes=True)),
     (['--action_repeat', '3', '--no-pcont', '--time_limit', '170'],
      dict(natural=False, action_repeat=3, time_limit=170, pcont=False)),
     (['--preset', 'debug'], dict(natural=False, action_repeat=1, time_limit=100, pcont=True))])

@@ -53,6 +53,22 @@ def test_steps_and_lengths_are_in_the_names_and_decide_what_is_counted(tmp_path)
     assert Replay(tmp_path, 4).steps == 4 * (4 + 2 + 7)
 
 
+def test_sequences_across_episodes_hold_every_entry_equally_often(tmp_path):
+    fill(tmp_path, [30, 4, 20])
+    shares = {}
+    for across in False, True:
+        replay = Replay(tmp_path, 2, across=across)
+        assert replay.starts(10).tolist() == ([30, 4, 20] if across else [21, 4, 11])
+        batch = replay.sample(4000, 10, 0)
+        last = np.isin(batch['reward'], [29, 103, 219])
+        shares[across] = last.mean() * 54 / 3  # 1: as often as any other entry
+        # What follows the last of an episode begins the next one, and the first one the last.
+        follows, begins = batch['reward'][:, 1:][last[:, :-1]], batch['is_first'][:, 1:]
+        np.testing.assert_array_equal(begins, last[:, :-1])
+        assert set(follows) <= {0, 100, 200}
+    assert abs(shares[True] - 1) < 0.05 and shares[False] < 0.5
+
+
 def test_steps_are_those_that_the_episodes_hold_where_the_last_decision_was_cut_short(tmp_path):
     for memory in 1.0, 0.0:
         replay = Replay(tmp_path / str(memory), 2, memory)
