@@ -39,6 +39,14 @@ class TanhNormal:
         logs -= tfb.Tanh().forward_log_det_jacobian(before, event_ndims=0)
         return tf.tanh(before), tf.reduce_sum(logs, -1)
 
+    def held_and_entropy(self, noise):
+        """(log density of the samples, which are held as they were drawn: its gradient moves
+        their probability and not them; entropy, by the samples), both [...]."""
+        drawn = tf.stop_gradient(self.mean + self.deviation * noise)
+        held = tfd.Normal(self.mean, self.deviation).log_prob(drawn)
+        held -= tfb.Tanh().forward_log_det_jacobian(drawn, event_ndims=0)
+        return tf.reduce_sum(held, -1), -self.sample_and_log(noise)[1]
+
     def mode(self, noise):
         """The most likely of the samples, each row's own. noise: [samples, ..., A]."""
         samples, logs = self.sample_and_log(noise)
@@ -69,6 +77,13 @@ class OneHot:
         action = self.sample(noise)
         return action, tf.reduce_sum(action * self.logits, -1)
 
+    def held_and_entropy(self, noise):
+        """(log probability of the choices, which are held as they were drawn; entropy), both
+        [...]."""
+        drawn = _largest(self.logits + noise)
+        return (tf.reduce_sum(drawn * self.logits, -1),
+                -tf.reduce_sum(tf.exp(self.logits) * self.logits, -1))
+
     def mode(self, noise):
         """The most likely choices. noise: [samples, ..., A], of which nothing is needed."""
         return _largest(self.logits)
@@ -84,10 +99,10 @@ class Continuous:
 
     size: A. parameters: how many numbers the actor gives for one action. explore_noise: standard
     deviation of the noise added while collecting. smooth: an action can be moved a little, as
-    trajectory optimisation does.
+    trajectory optimisation does. gradient: `--actor_gradient auto`.
     """
 
-    smooth = True
+    smooth, gradient = True, 'dynamics'
 
     def __init__(self, size, explore_noise):
         self.size, self.parameters, self.explore_noise = size, 2 * size, explore_noise
@@ -121,7 +136,7 @@ class Discrete:
     explore_epsilon: the chance that a choice is replaced by a random one while collecting.
     """
 
-    smooth = False
+    smooth, gradient = False, 'reinforce'
 
     def __init__(self, size, explore_epsilon):
         self.size, self.parameters, self.explore_epsilon = size, size, explore_epsilon

@@ -70,6 +70,9 @@ class BehaviourLearner(tf.Module):
     def __init__(self, config, world, behaviour, soft, precision):
         super().__init__()
         self.config, self.world, self.behaviour, self.soft = config, world, behaviour, soft
+        kind = config.actor_gradient
+        self.imagined = {'dynamics': self.through_dynamics, 'reinforce': self.reinforced}[
+            behaviour.actions.gradient if kind == 'auto' else kind]
         self.actor = adam('actor', behaviour.actor.trainable_variables, config.actor_rate,
                           config, precision)
         self.value = adam('value', behaviour.value_head.trainable_variables, config.value_rate,
@@ -93,15 +96,10 @@ class BehaviourLearner(tf.Module):
         # Where nothing is learned of ends, all entries are as if the episode went on.
         alive = tf.reshape(batch['discount'], [-1]) if config.pcont else 1.0
 
-        def choose(state, noise):
-            # Features without gradient: the actor learns through the dynamics alone.
-            policy = self.behaviour.policy(tf.stop_gradient(state.features()))
-            action, log = policy.sample_and_log(noise)
-            return action, -log
-
         def losses():
-            features, entropy = self.world.imagine(start, choose, [actor_noise], prior_noise)
-            imagined, value, metrics = self.behaviour.losses(self.world, features, entropy, alive)
+            features, entropy, *held = self.imagined(start, actor_noise, prior_noise)
+            imagined, value, metrics = self.behaviour.losses(
+                self.world, features, entropy, alive, *held)
             terms = [imagined] if config.use_dreamer else []
             if self.soft:
                 metrics['soft_actor_loss'] = soft = self.soft.actor_loss(real, soft_noise)
@@ -114,6 +112,31 @@ class BehaviourLearner(tf.Module):
         return metrics | {
             'actor_gradient': actor, 'value_gradient': value,
             'actor_entropy': tf.reduce_mean(entropy[0])}
+
+    def through_dynamics(self, start, actor_noise, prior_noise):
+        """(features [H, N, F], entropies of the actions that led to them [H, N], nats): the actor
+        learns through the dynamics, whose gradient passes through each action."""
+        def choose(state, noise):
+            # Features without gradient: the actor learns through the dynamics alone.
+            policy = self.behaviour.policy(tf.stop_gradient(state.features()))
+            action, log = policy.sample_and_log(noise)
+            return action, -log
+
+        return self.world.imagine(start, choose, [actor_noise], prior_noise)
+
+    def reinforced(self, start, actor_noise, prior_noise):
+        """(features [H + 1, N, F] from the start on, entropies [H, N] of the actions taken in all
+        but the last, their log probabilities [H, N]): the actor learns by the probabilities of
+        what was drawn (REINFORCE), and no gradient passes through the dynamics."""
+        def choose(state, noise):
+            action = self.behaviour.policy(state.features()).sample(noise)
+            return tf.stop_gradient(action), tf.zeros(action.shape[:1])
+
+        imagined, _ = self.world.imagine(start, choose, [actor_noise], prior_noise)
+        features = tf.stop_gradient(tf.concat([start.features()[None], imagined], 0))
+        # The same noise draws the same actions again, of all decisions at once.
+        held, entropy = self.behaviour.policy(features[:-1]).held_and_entropy(actor_noise)
+        return features, entropy, held
 
 
 class PictureLearner(tf.Module):

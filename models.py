@@ -222,20 +222,26 @@ class ActorCritic(tf.Module):
         returns = lambda_return(rewards, values, discounts, self.config.disclam)
         return returns, rewards, values, discounts
 
-    def losses(self, world, features, entropy, alive=1.0):
+    def losses(self, world, features, entropy, alive=1.0, held=None):
         """(actor loss, value loss, metrics) on imagined features [H, N, F] and the entropies of
-        the actions that led to them [H, N], in nats. alive [N]: 0 for starts at the end of a task,
-        after which nothing follows.
+        the imagined actions [.., N], in nats. alive [N]: 0 for starts at the end of a task, after
+        which nothing follows.
+
+        The actor ascends the returns through what led to the features. held [H - 1, N]: the log
+        probabilities of the actions that were taken in the features, all but the last, by which
+        it ascends instead: log pi(a | s) (V - v(s)), by REINFORCE.
 
         Where returns are bootstrapped from the value itself it is evaluated once: the actor loss
         goes back through it to the features, the value loss to its weights.
         """
-        returns, rewards, values, discounts = self.returns(world, features)
-        values = self.value(features) if self.followers else values
+        returns, rewards, bootstraps, discounts = self.returns(world, features)
+        ascended = returns if held is None else held * tf.stop_gradient(
+            returns - bootstraps[:-1])
+        values = self.value(features) if self.followers else bootstraps
         # The chance that an imagined state is reached at all: 1 for the first.
         weights = tf.stop_gradient(tf.math.cumprod(
             tf.concat([tf.ones_like(discounts[:1]) * alive, discounts[:-2]], 0), 0))
-        actor_loss = -tf.reduce_mean(weights * returns)
+        actor_loss = -tf.reduce_mean(weights * ascended)
         if self.config.entropy_bonus:
             actor_loss -= self.config.entropy_bonus * tf.reduce_mean(entropy)
         value_loss = -tf.reduce_mean(

@@ -2,6 +2,7 @@
 (corridor.py)."""
 
 import functools
+import types
 
 import gymnasium
 import helpers
@@ -9,13 +10,16 @@ import numpy as np
 import pytest
 import stubs
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import actions
 import experiment
+import models
 import processes
 import training
 import wrappers
 from config import SENSORS, UserError, flag
+from precision import Precision
 
 CORRIDOR = 'gym_corridor:Corridor-v0'
 RIGHT, LEFT = np.float32([0, 1]), np.float32([1, 0])
@@ -234,28 +238,101 @@ def test_trajectory_optimisation_is_said_to_be_off_for_choices_alone():
     assert helpers.build('mummi', '--refine_actions').planner.advice() is None
 
 
-def test_actor_learns_the_choice_that_the_model_rewards(eager, monkeypatch):
+def plain_return(rewards, discounts, values, k):
+    if k == len(values) - 1:
+        return values[k]
+    after = plain_return(rewards, discounts, values, k + 1)
+    return rewards[k] + discounts[k] * (0.05 * values[k + 1] + 0.95 * after)
+
+
+def test_reinforce_has_the_gradient_of_log_probability_times_advantage():
+    """On a stub whose features are reward, discount, value and the logits of three choices."""
+    part = actions.Discrete(3, 0)
+    config = helpers.settings('mummi', '--slow_value', '0.1', '--entropy_bonus', '0.25')
+    behaviour = models.ActorCritic(config, 6, part, Precision(tf.float32))
+    behaviour.value_head = behaviour.bootstrap_head = lambda f: f[..., 2:3]
+    world = types.SimpleNamespace(reward=lambda f: f[..., 0], discount=lambda f: f[..., 1])
+    features = helpers.normals(4, 5, 6)
+    features[..., 1] = np.random.default_rng(0).uniform(0.2, 1, (4, 5))
+    alive = np.float32([1, 0, 1, 1, 1])
+    noise = part.noise(tf.random.Generator.from_seed(0), 3, 5)
+    logits = tf.constant(features[:-1, :, 3:])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        policy = part.distribution(logits)
+        held, entropy = policy.held_and_entropy(noise)
+        loss = behaviour.losses(world, tf.constant(features), entropy, alive, held)[0]
+    found = tape.gradient(loss, logits)
+    chosen, chances = policy.sample(noise).numpy().round(), tf.nn.softmax(logits).numpy()
+    entropies = -(chances * np.log(chances)).sum(-1, keepdims=True)
+    helpers.close(entropy, entropies[..., 0])
+    rewards, discounts, values = np.moveaxis(features.astype(np.float64), -1, 0)[:3]
+    wanted = 0.25 * chances * (np.log(chances) + entropies)
+    for k in range(3):
+        advantage = plain_return(rewards, discounts, values, k) - values[k]
+        weight = alive * np.prod(discounts[:k], 0)
+        wanted[k] -= (weight * advantage)[:, None] * (chosen[k] - chances[k])
+    helpers.close(found, wanted / 15)
+
+
+def test_held_numbers_have_the_gradient_of_their_log_density():
+    raw, noise = 0.5 * helpers.normals(6, 4), helpers.normals(6, 2, seed=1)
+    raw[:, 2:] -= 5
+    action = actions.TanhNormal(tf.constant(raw)).sample(noise)
+
+    def logs(parameters):
+        policy = actions.TanhNormal(parameters)
+        return tf.reduce_sum(tfp.distributions.TransformedDistribution(
+            tfp.distributions.Normal(policy.mean, policy.deviation),
+            tfp.bijectors.Tanh()).log_prob(action), -1)
+    results = [tfp.math.value_and_gradient(function, tf.constant(raw)) for function in (
+        logs, lambda parameters: actions.TanhNormal(parameters).held_and_entropy(noise)[0])]
+    for wanted, found in zip(*results):
+        helpers.close(found, wanted, 1e-3)
+    held, entropy = actions.TanhNormal(tf.constant(raw)).held_and_entropy(noise)
+    helpers.close(entropy, -held)
+
+
+def test_actor_learns_by_reinforce_where_actions_are_choices_unless_it_is_told(
+        eager, monkeypatch):
+    for build, words, wanted in (
+            (chooser, (), True), (chooser, ('--actor_gradient', 'dynamics'), False),
+            (functools.partial(helpers.build, 'mummi'), (), False),
+            (functools.partial(helpers.build, 'mummi'), (
+                '--actor_gradient', 'reinforce', '--use_sac'), True)):
+        agent = build(*words)
+        calls = helpers.spy(monkeypatch, agent.behaviour, 'losses')
+        latent = helpers.latents(agent, 6).map(lambda part: part[None])
+        before = helpers.values(agent.behaviour.actor.trainable_variables)
+        agent.learners['behaviour'].learn(latent, {'reward': tf.zeros([1, 6])}, agent.random)
+        (_, features, entropy, _, *held), _ = calls[0]
+        horizon = agent.config.horizon
+        assert len(features) == horizon + wanted and entropy.shape == (horizon, 6)
+        assert [x.shape for x in held] == [(horizon, 6)] * wanted
+        if wanted:  # the value is a baseline of the state in which the action is taken
+            helpers.close(features[0], latent.features()[0])
+        assert not any(helpers.unchanged(before, agent.behaviour.actor.trainable_variables))
+
+
+@pytest.mark.parametrize('kind', ['dynamics', 'reinforce'])
+def test_actor_learns_the_choice_that_the_model_rewards(kind, eager, monkeypatch):
     """By a stub of the imagination, in which the second choice is worth 1 and the others 0."""
-    agent = chooser('--actor_rate', '0.01')
+    agent = chooser('--actor_rate', '0.01', '--value_rate', '0.01', '--actor_gradient', kind)
     latent = helpers.latents(agent, 64)
 
     def imagine(state, choose, inputs, noise):
         decisions = [choose(state, *(x[step] for x in inputs)) for step in range(len(noise))]
-        actions_, said = zip(*decisions)
-        return tf.stack(actions_), tf.stack(said)
-
-    def losses(world, features, entropy, alive):
-        # A value loss that has a gradient, as the optimiser of the value asks for.
-        value = tf.reduce_mean(agent.behaviour.value_head(latent.features()))
-        return -tf.reduce_mean(features[..., 1]), value, {}
+        taken, said = zip(*decisions)
+        rest = tf.tile(state.features()[None, :, 3:], [len(noise), 1, 1])
+        return tf.concat([tf.stack(taken), rest], -1), tf.stack(said)
 
     monkeypatch.setattr(agent.world, 'imagine', imagine)
-    monkeypatch.setattr(agent.behaviour, 'losses', losses)
+    monkeypatch.setattr(agent.world, 'reward', lambda features: features[..., 1])
 
     def chance():
         return np.mean(tf.exp(agent.behaviour.policy(latent.features()).logits)[:, 1])
     before = chance()
-    for _ in range(20):
+    for _ in range(30):
         agent.learners['behaviour'].learn(
             latent.map(lambda part: part[None]), {'reward': tf.zeros([1, 64])}, agent.random)
-    assert before < 0.8 and chance() > 0.95
+    assert before < 0.8 and chance() > 0.9
