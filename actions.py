@@ -94,18 +94,28 @@ def _largest(numbers):
     return tf.one_hot(tf.argmax(numbers, -1), numbers.shape[-1])
 
 
+# Entropy at which an actor hardly learns any more. For each number of an action, nats: the good
+# policies of results/ come down to -9, a tanh that is saturated in one action lies below this.
+SATURATED = -10.0
+# Of a choice, as a share of log A: all but one action have some chances in 1,000 together. A task
+# that is learned may come down to it too, but not early.
+DECIDED = 0.01
+
+
 class Continuous:
     """Actions in [-1, 1]^A, by a `TanhNormal`.
 
     size: A. parameters: how many numbers the actor gives for one action. explore_noise: standard
     deviation of the noise added while collecting. smooth: an action can be moved a little, as
-    trajectory optimisation does. gradient: `--actor_gradient auto`.
+    trajectory optimisation does. gradient: `--actor_gradient auto`. saturated: the entropy,
+    nats, below which an actor hardly learns.
     """
 
     smooth, gradient = True, 'dynamics'
 
     def __init__(self, size, explore_noise):
         self.size, self.parameters, self.explore_noise = size, 2 * size, explore_noise
+        self.saturated = SATURATED * size
 
     def distribution(self, parameters):
         """The distribution of actions [..., A] for parameters [..., 2 A]."""
@@ -140,6 +150,7 @@ class Discrete:
 
     def __init__(self, size, explore_epsilon):
         self.size, self.parameters, self.explore_epsilon = size, size, explore_epsilon
+        self.saturated = DECIDED * math.log(size)
 
     def distribution(self, parameters):
         """The distribution of choices [..., A] for parameters [..., A]."""

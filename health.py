@@ -7,18 +7,16 @@ import collections
 LASTING = 20
 # Discounted value over what the imagined reward allows. Near 1 it is right; a young value is below.
 RUNAWAY = 1.5
-# Entropy of the actor, nats for each value of an action: the good policies of results/ come down
-# to -9, a tanh that is saturated in one action lies below this.
-SATURATED = -10.0
 # A loss this near to that of chance has learned nothing.
 CHANCE = 0.97
 
 
 class Health:
-    """Watches the rows of a run's metrics. actions: A, the values of an action."""
+    """Watches the rows of a run's metrics. saturated: the entropy, nats, below which its actor
+    hardly learns, as actions.py knows it."""
 
-    def __init__(self, actions):
-        self.actions = actions
+    def __init__(self, saturated):
+        self.saturated = saturated
         self.lasting = collections.Counter()
 
     def lines(self, values):
@@ -35,11 +33,12 @@ class Health:
                 f'warning: the value is {ratio:.1f} times what the imagined reward allows: it '
                 'learns from itself; try a smaller --actor_rate, or a new run with --slow_value '
                 '0.02')
-        entropy = values.get('actor_entropy', 0.0)
-        if entropy < SATURATED * self.actions:
+        entropy = values.get('actor_entropy', self.saturated)
+        if entropy < self.saturated:
             yield 'actor', (
-                f'warning: the actor is saturated (entropy {entropy:.0f} nats) and hardly learns; '
-                'try --entropy_bonus 0.001 or a smaller --actor_rate')
+                f'warning: the actor is saturated (entropy {entropy:.2g} nats): it tries nothing '
+                'else, and hardly learns; where the return is not yet what it should be, try '
+                '--entropy_bonus 0.001 or a smaller --actor_rate')
         for name, chance in values.items():
             loss = values.get(name.removeprefix('chance_') + '_loss')
             if name.startswith('chance_') and loss is not None and loss > CHANCE * chance:

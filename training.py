@@ -132,7 +132,7 @@ class Trainer:
             float(self.progress.seconds), records.seconds(self.logger))
         self.driver = Driver(self.environments, config.action_repeat)
         self.policy = AgentPolicy(self.agent, config.envs, exploring=True)
-        self.health = Health(self.agent.actions.size)
+        self.health = Health(self.agent.actions.saturated)
         self.uniform = None  # the generator of random actions
         self.totals, self.averaged = {}, 0  # sums of metrics since their last row, of updates
         underway.unpack(self, self.progress.underway.numpy())

@@ -2,17 +2,20 @@
 
 import pytest
 
+from actions import Continuous, Discrete
 from health import LASTING, Health
+
+SIX = Continuous(6, 0.3).saturated
 
 GOOD = {'value_ratio': 1.1, 'value': 30.0, 'actor_entropy': -40.0, 'image_loss': 1.0,
         'chance_image': 5.0, 'touch_loss': 0.004, 'chance_touch': 0.005}
 
 
 def test_a_healthy_run_says_nothing():
-    health = Health(6)
+    health = Health(SIX)
     assert [health.lines(GOOD) for _ in range(3 * LASTING)] == [[]] * (3 * LASTING)
     # Dreamer and CVRL have no bound of a sensor; an early value is low, or below 0.
-    assert Health(6).lines({'value_ratio': -3.0, 'value': -2.0, 'actor_entropy': -22.0}) == []
+    assert Health(SIX).lines({'value_ratio': -3.0, 'value': -2.0, 'actor_entropy': -22.0}) == []
 
 
 @pytest.mark.parametrize('changes, words', [
@@ -20,7 +23,7 @@ def test_a_healthy_run_says_nothing():
     ({'actor_entropy': -71.0}, ['-71 nats', '--entropy_bonus']),
     ({'touch_loss': 0.00499}, ['touch', 'at chance'])])
 def test_a_bad_sign_is_said_once_when_it_has_lasted_and_again_when_it_comes_back(changes, words):
-    health, bad = Health(6), GOOD | changes
+    health, bad = Health(SIX), GOOD | changes
     said = [health.lines(bad) for _ in range(LASTING - 1)]
     said += [health.lines(GOOD)]  # it did not last
     assert said == [[]] * LASTING
@@ -29,3 +32,15 @@ def test_a_bad_sign_is_said_once_when_it_has_lasted_and_again_when_it_comes_back
     assert all(word in said[0] for word in words)
     health.lines(GOOD)
     assert [line for _ in range(LASTING) for line in health.lines(bad)] == said
+
+
+def test_an_actor_that_always_makes_the_same_choice_is_said_too():
+    """Entropies of a choice are between 0 and log A."""
+    health = Health(Discrete(7, 0.1).saturated)
+    for entropy, said in (1.9, 0), (0.05, 0), (0.001, 1):
+        rows = [health.lines({'actor_entropy': entropy}) for _ in range(2 * LASTING)]
+        assert sum(map(len, rows)) == said, entropy
+    assert '0.001 nats' in rows[LASTING - 1][0] and '--entropy_bonus' in rows[LASTING - 1][0]
+    # With a single choice there is nothing to decide, and a row without the column says nothing.
+    one = Discrete(1, 0.1).saturated
+    assert not list(Health(one).signs({'actor_entropy': 0.0})) and not list(Health(SIX).signs({}))
