@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import commandline
 import config
+import environments
 from actions import Continuous
 from agent import Agent
 
@@ -16,11 +17,24 @@ ROOT = pathlib.Path(config.__file__).parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 
 
+def module(path):
+    """A script of the repository, imported and not run."""
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    found = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(found)
+    return found
+
+
 def test_options_page_is_what_make_docs_writes():
-    specification = importlib.util.spec_from_file_location('options', ROOT / 'docs/options.py')
-    options = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(options)
+    options = module(ROOT / 'docs/options.py')
     assert options.PAGE.read_text(encoding='utf-8') == options.page(), 'type make docs'
+
+
+def test_page_of_families_shows_a_task_of_each():
+    tasks = module(ROOT / 'figures/families.py').TASKS
+    assert {task.split('_')[0] for task in tasks} == set(environments.FAMILIES)
+    page = (ROOT / 'docs/families.md').read_text(encoding='utf-8')
+    assert re.findall(r'^\| `(\w[^`]*)`', page, re.MULTILINE) == list(tasks)
 
 
 def test_readme_shows_mummis_own_code():
