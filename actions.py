@@ -107,11 +107,10 @@ class Continuous:
 
     size: A. parameters: how many numbers the actor gives for one action. explore_noise: standard
     deviation of the noise added while collecting. smooth: an action can be moved a little, as
-    trajectory optimisation does. gradient: `--actor_gradient auto`. saturated: the entropy,
-    nats, below which an actor hardly learns.
+    trajectory optimisation does. saturated: the entropy, nats, below which an actor hardly learns.
     """
 
-    smooth, gradient = True, 'dynamics'
+    smooth = True
 
     def __init__(self, size, explore_noise):
         self.size, self.parameters, self.explore_noise = size, 2 * size, explore_noise
@@ -146,7 +145,7 @@ class Discrete:
     explore_epsilon: the chance that a choice is replaced by a random one while collecting.
     """
 
-    smooth, gradient = False, 'reinforce'
+    smooth = False
 
     def __init__(self, size, explore_epsilon):
         self.size, self.parameters, self.explore_epsilon = size, size, explore_epsilon

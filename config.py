@@ -267,9 +267,9 @@ class Config:
     discount: float = option(0.99, 'Discount of a decision.', low=0, high=1)
     disclam: float = option(0.95, 'Lambda of the lambda-return.', low=0, high=1)
     actor_gradient: str = option(
-        'auto', 'How the actor learns from imagined returns: through the dynamics (Dreamer), or '
-        'by REINFORCE with the value as baseline (DreamerV2). auto: dynamics where actions are '
-        'numbers, reinforce where they are choices.', choices=('auto', 'dynamics', 'reinforce'))
+        'dynamics', 'How the actor learns from imagined returns: through the dynamics and each '
+        'action (Dreamer), or by REINFORCE with the value as baseline (DreamerV2 for Atari).',
+        choices=('dynamics', 'reinforce'))
     slow_value: float = option(
         0.0, 'Returns are bootstrapped from a copy of the value that moves by this share of the '
         'way at each update (DreamerV2, TD3); 0: from the value itself.', low=0, high=1,

@@ -70,9 +70,8 @@ class BehaviourLearner(tf.Module):
     def __init__(self, config, world, behaviour, soft, precision):
         super().__init__()
         self.config, self.world, self.behaviour, self.soft = config, world, behaviour, soft
-        kind = config.actor_gradient
         self.imagined = {'dynamics': self.through_dynamics, 'reinforce': self.reinforced}[
-            behaviour.actions.gradient if kind == 'auto' else kind]
+            config.actor_gradient]
         self.actor = adam('actor', behaviour.actor.trainable_variables, config.actor_rate,
                           config, precision)
         self.value = adam('value', behaviour.value_head.trainable_variables, config.value_rate,

@@ -293,13 +293,12 @@ def test_held_numbers_have_the_gradient_of_their_log_density():
     helpers.close(entropy, -held)
 
 
-def test_actor_learns_by_reinforce_where_actions_are_choices_unless_it_is_told(
+def test_actor_learns_by_reinforce_where_it_is_told_choices_and_numbers_alike(
         eager, monkeypatch):
+    told = '--actor_gradient', 'reinforce'
     for build, words, wanted in (
-            (chooser, (), True), (chooser, ('--actor_gradient', 'dynamics'), False),
-            (functools.partial(helpers.build, 'mummi'), (), False),
-            (functools.partial(helpers.build, 'mummi'), (
-                '--actor_gradient', 'reinforce', '--use_sac'), True)):
+            (chooser, (), False), (chooser, told, True),
+            (functools.partial(helpers.build, 'mummi'), (*told, '--use_sac'), True)):
         agent = build(*words)
         calls = helpers.spy(monkeypatch, agent.behaviour, 'losses')
         latent = helpers.latents(agent, 6).map(lambda part: part[None])
