@@ -61,6 +61,9 @@ results: .venv/installed
 	$(BIN)/python plotting.py --indir results/cartpole/runs --outdir results/cartpole/figures \
 		--by batch,train_updates,free_nats --bin 2000 --reference results/published.csv \
 		--metrics image_loss,divergence,value,actor_entropy
+	$(BIN)/python plotting.py --indir results/choices/runs --outdir results/choices/figures \
+		--by actor_gradient,across_episodes,discount --bin 250 \
+		--metrics reward_loss,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/methods/runs --outdir results/methods/figures \
 		--metrics reward_loss,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/methods/runs results/backgrounds/runs --methods cvrl \
