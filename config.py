@@ -214,6 +214,9 @@ class Config:
     conv_depth: int = option(
         32, 'Channels of the first convolution; the following have 2, 4 and 8 times as many. '
         "A sensor's embedding is 32 times as wide.", low=1, model=True)
+    encoder_activation: str = option(
+        'relu', 'Activation of the encoders. With relu that of a sensor may die, after which its '
+        'bound stays at chance; elu (DreamerV2) does not.', choices=('relu', 'elu'), model=True)
     vector_units: int = option(
         128, 'Width of the hidden layers of the encoder of a vector sensor.', low=1, model=True)
     decoder_units: int = option(

@@ -115,13 +115,18 @@ def visible(sensor, observation, hidden=None):
     return flags
 
 
+# Of the layers of encoders. A ReLU that is negative for every input has no gradient and stays so.
+ACTIVATIONS = {'relu': tf.nn.relu, 'elu': tf.nn.elu}
+
+
 class PictureEncoder(tf.Module):
     """Raw pictures [..., 64, 64, channels] -> [..., 32 depth]: four convolutions, kernel 4,
-    stride 2, no padding, 64 -> 31 -> 14 -> 6 -> 2, ReLU."""
+    stride 2, no padding, 64 -> 31 -> 14 -> 6 -> 2, each with an activation of ACTIVATIONS."""
 
-    def __init__(self, sensor, shape, precision, depth):
+    def __init__(self, sensor, shape, precision, depth, activation='relu'):
         super().__init__()
         self.sensor, self.shape, self.precision = sensor, shape, precision
+        self.activation = ACTIVATIONS[activation]
         channels = [shape[-1], depth, 2 * depth, 4 * depth, 8 * depth]
         self.kernels = [glorot(4, 4, i, o) for i, o in itertools.pairwise(channels)]
         self.biases = [zeros(width) for width in channels[1:]]
@@ -140,19 +145,20 @@ class PictureEncoder(tf.Module):
                 kernel = tf.cast(kernel * row.scale, compute)
             else:
                 kernel, bias = (self.precision.weight(v, compute) for v in (kernel, bias))
-            x = tf.nn.relu(add_bias(tf.nn.conv2d(x, kernel, 2, 'VALID'), bias))
+            x = self.activation(add_bias(tf.nn.conv2d(x, kernel, 2, 'VALID'), bias))
         return tf.reshape(x, [*raw.shape[:-3], math.prod(x.shape[1:])])
 
 
 class VectorEncoder(tf.Module):
-    """Raw vectors [..., values] -> [..., width]: three hidden layers, ReLU."""
+    """Raw vectors [..., values] -> [..., width]: three hidden layers, likewise."""
 
-    def __init__(self, sensor, shape, precision, units, width):
+    def __init__(self, sensor, shape, precision, units, width, activation='relu'):
         super().__init__()
         self.sensor = sensor
         widths = [shape[0], units, units, units, width]
         self.layers = [
-            Dense(i, o, tf.nn.relu, precision) for i, o in itertools.pairwise(widths)]
+            Dense(i, o, ACTIVATIONS[activation], precision)
+            for i, o in itertools.pairwise(widths)]
 
     def __call__(self, raw):
         x = scaled(self.sensor, raw)
@@ -200,10 +206,11 @@ class PictureDecoder(tf.Module):
 # decoder, of (config, width of the features, shape, precision).
 PARTS = {
     'picture': (
-        lambda config, *rest: PictureEncoder(*rest, config.conv_depth),
+        lambda config, *rest: PictureEncoder(*rest, config.conv_depth, config.encoder_activation),
         lambda config, *rest: PictureDecoder(*rest, config.conv_depth)),
     'vector': (
-        lambda config, *rest: VectorEncoder(*rest, config.vector_units, 32 * config.conv_depth),
+        lambda config, *rest: VectorEncoder(
+            *rest, config.vector_units, 32 * config.conv_depth, config.encoder_activation),
         lambda config, width, shape, precision: Perceptron(
             width, 3, config.decoder_units, shape[0], precision))}
 PARTS['spectrum'] = PARTS['vector']  # only drawn otherwise
