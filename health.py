@@ -45,5 +45,5 @@ class Health:
                 what = name.removeprefix('chance_')
                 yield name, (
                     f'warning: the bound of {what} stays at chance: {what} does not come to agree '
-                    'with the latent; a longer --prefill or --withhold may help (docs/'
-                    'troubleshooting.md)')
+                    'with the latent; begin anew with --encoder_activation elu, a longer --prefill '
+                    'or --withhold (docs/troubleshooting.md)')

@@ -49,18 +49,32 @@ def test_posterior_and_prior_are_normals_from_two_layers_and_the_given_noise(sha
 
 
 @pytest.mark.parametrize('sensor', ['image', 'depth'])
-def test_picture_encoder_is_four_convolutions_of_the_scaled_picture(sensor):
-    encoder = networks.PictureEncoder(sensor, SHAPES[sensor], FLOAT32, 4)
+@pytest.mark.parametrize('activation', ['relu', 'elu'])
+def test_picture_encoder_is_four_convolutions_of_the_scaled_picture(sensor, activation):
+    encoder = networks.PictureEncoder(sensor, SHAPES[sensor], FLOAT32, 4, activation)
     helpers.shake(encoder)
     raw = helpers.observations(2, 3)[sensor]
     x = raw.reshape(6, *SHAPES[sensor]).astype(np.float32)
     x = tf.constant(x / 255 - 0.5 if sensor == 'image' else x / 200 - 0.5)
     for kernel, bias in zip(encoder.kernels, encoder.biases):
-        x = tf.nn.relu(tf.nn.conv2d(x, kernel, 2, 'VALID') + bias)
+        x = getattr(tf.nn, activation)(tf.nn.conv2d(x, kernel, 2, 'VALID') + bias)
     assert x.shape == (6, 2, 2, 32)
     result = encoder(tf.constant(raw))
     assert result.shape == (2, 3, 128)
     close(result, tf.reshape(x, [2, 3, 128]))
+
+
+@pytest.mark.parametrize('activation, learns', [('relu', False), ('elu', True)])
+@pytest.mark.parametrize('sensor', ['image', 'touch'])
+def test_a_layer_that_nothing_excites_goes_on_learning_with_elu_alone(activation, learns, sensor):
+    config = helpers.settings('mummi', '--encoder_activation', activation)
+    encoder = networks.encoders(config, {sensor: SHAPES[sensor]}, FLOAT32)[sensor]
+    layer = encoder if sensor == 'image' else encoder.layers[1]
+    biases = encoder.biases[1:2] if sensor == 'image' else [layer.bias]
+    biases[0].assign(tf.fill(biases[0].shape, -9.0))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(encoder(helpers.observations(2, 3)[sensor]) - 1))
+    assert bool(tf.reduce_any(tape.gradient(loss, biases)[0] != 0)) == learns
 
 
 def test_vector_encoder_is_four_relu_layers_of_newtons_over_200():
