@@ -58,6 +58,9 @@ results: .venv/installed
 		--bin 10000 --metrics reward_loss,value,image_loss
 	$(BIN)/python plotting.py --indir results/walk/runs --outdir results/walk/figures \
 		--by length,train_updates --bin 10000 --hours 0.5 --metrics reward_loss,value,image_loss
+	$(BIN)/python plotting.py --indir results/steady/runs --outdir results/steady/figures \
+		--by kl_balance,value_rate,encoder_activation --bin 10000 \
+		--metrics value,imagined_reward,actor_entropy,depth_loss,find_image_depth
 	$(BIN)/python plotting.py --indir results/cartpole/runs --outdir results/cartpole/figures \
 		--by batch,train_updates,free_nats --bin 2000 --reference results/published.csv \
 		--metrics image_loss,divergence,value,actor_entropy
