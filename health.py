@@ -46,4 +46,5 @@ class Health:
                 yield name, (
                     f'warning: the bound of {what} stays at chance: {what} does not come to agree '
                     'with the latent; begin anew with --encoder_activation elu, a longer --prefill '
-                    'or --withhold (docs/troubleshooting.md)')
+                    'or --withhold, or, where its weight is small as that of touch, a larger '
+                    '--bound_weight (docs/troubleshooting.md)')
