@@ -15,6 +15,9 @@ from config import UserError
 
 EPISODE = re.compile(r'([0-9]{7,})-([0-9]+)\.npz')
 DAMAGED = '.damaged'
+# Where arrays lie in a file, and of what kind they are: one object for all episodes that are alike,
+# since a run may have very many.
+_LAYOUTS = {}
 
 
 class Episode:
@@ -56,7 +59,9 @@ class Episode:
         except Exception as error:  # zipfile and numpy have many types for what damage can do
             raise ValueError(f'{path}: {error}') from error
         self.entries = lengths.pop()
-        self.keys = {key: (shape[1:], dtype) for key, (_, shape, dtype) in self.places.items()}
+        keys = {key: (shape[1:], dtype) for key, (_, shape, dtype) in self.places.items()}
+        self.places, self.keys = (
+            _LAYOUTS.setdefault(tuple(layout.items()), layout) for layout in (self.places, keys))
         self.bytes = os.path.getsize(path)
         # The last decision of an episode may be cut short by its time limit.
         self.steps = action_repeat * (self.entries - 1)

@@ -180,10 +180,11 @@ class Logger:
         self._scalars(row['step'], {f'train/{key}': value for key, value in row.items()})
 
     def _scalars(self, step, values):
+        # As arrays: TensorFlow keeps every Python float that it was ever given, 0.7 kB each.
         with writing_by_tensorflow(self.folder / 'tensorboard'):
-            with self.writer.as_default(step=int(step)):
+            with self.writer.as_default(step=np.array(step, np.int64)):
                 for key, value in values.items():
-                    tf.summary.scalar(key, float(value))
+                    tf.summary.scalar(key, np.array(value, np.float32))
             self.writer.flush()
 
     def video(self, name, step, frames, rate=20):
@@ -205,7 +206,6 @@ class Logger:
                     metadata=metadata.create_summary_metadata(name, ''))
             self.writer.flush()
         return path
-
 
     def sound(self, name, step, samples, rate):
         """Save int16 samples [count] as videos/<step>-<name>.wav, `rate` a second."""

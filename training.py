@@ -338,7 +338,7 @@ class Trainer:
         if self._state() == self.saved:
             return
         self.progress.step.assign(self.step)
-        self.progress.seconds.assign(self.seconds())
+        self.progress.seconds.assign(np.array(self.seconds()))  # see tools.Logger._scalars
         self.progress.underway.assign(underway.pack(self))
         if bad := self.checkpoints.not_finite():
             raise NotFinite(f'not finite at update {int(self.agent.updates)}: {bad}')

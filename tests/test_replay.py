@@ -1,6 +1,7 @@
 """Replay: what is kept of the episodes, what survives damage, and what is drawn from them."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tensorflow as tf
 from helpers import flipped, names
 
 from config import UserError
-from replay import Replay
+from replay import Episode, Replay
 
 
 def episode(number, entries):
@@ -51,6 +52,20 @@ def test_steps_and_lengths_are_in_the_names_and_decide_what_is_counted(tmp_path)
         assert one.starts(16).tolist() == [5, 3, 8] and one.starts(17).tolist() == [0, 0, 0]
         assert one.number == 3
     assert Replay(tmp_path, 4).steps == 4 * (4 + 2 + 7)
+
+
+def test_many_episodes_that_are_alike_are_known_by_little_memory(tmp_path):
+    replay = Replay(tmp_path, 2, 0)
+    replay.add(episode(0, 5))
+    path = next(tmp_path.glob('*.npz'))
+    Episode(path)
+    tracemalloc.start()
+    try:
+        known = [Episode(path) for _ in range(100)]
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken / len(known) < 1000  # bytes
 
 
 def test_sequences_across_episodes_hold_every_entry_equally_often(tmp_path):
