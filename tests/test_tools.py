@@ -135,7 +135,7 @@ def test_numbers_that_were_logged_are_not_kept_in_memory(tmp_path):
             logger.update({'step': 1, 'updates': 1, **{
                 f'metric {n}': value for n, value in enumerate(numbers.random(30).tolist())}})
     rows(50)
-    pages = lambda: int(pathlib.Path('/proc/self/statm').read_text().split()[1])  # noqa: E731
+    pages = lambda: int(pathlib.Path('/proc/self/statm').read_text().split()[1])
     before = pages()
     rows(300)
     # Of 9,000 Python floats TensorFlow would keep 6 MB.
