@@ -1,38 +1,19 @@
-"""Figures of `--test`: returns under missing sensors and under faults, from results.csv; and what
-colour each method has in all figures."""
+"""Figures of `--test`: returns under missing sensors and under faults, from results.csv."""
 
 import math
 
 import numpy as np
 
-import drawing
-from drawing import legend, panels, return_axis, save, shown
-from logs import everyone, having, label, order
+from drawing import legend, panels, return_axis, save, shown, styles
+from logs import everyone, having, label, methods_of
 from summaries import evaluations, judged_under
-
-COLOURS = {'mummi': drawing.BLUE, 'cvrl': drawing.ORANGE, 'dreamer': drawing.GREEN}
-OTHER_COLOURS = (drawing.PURPLE, drawing.VERMILION, drawing.SKY, drawing.BLACK)
-MARKERS = 'osD^vPX'
 
 RATIO_AXIS = 'missing ratio (chance of a drop-out at each decision)'
 
 
-def styles(groups):
-    """Dict of method -> (colour, marker), the same in every figure."""
-    methods = sorted({method for group in groups.values() for method in group}, key=order)
-    others = [method for method in methods if method not in COLOURS]
-    palette = [*OTHER_COLOURS, *(colour for name, colour in COLOURS.items() if name not in methods),
-               *drawing.MORE_COLOURS]
-    colours = COLOURS | {
-        method: palette[index % len(palette)] for index, method in enumerate(others)}
-    names = list(COLOURS) + others
-    return {method: (colours[method], MARKERS[names.index(method) % len(MARKERS)])
-            for method in methods}
-
-
 def draw_missing_ratio(groups, outdir):
     """`missing_ratio`: return against the missing ratio of the evaluation."""
-    style = styles(groups)
+    style = styles(methods_of(groups))
     groups = having(groups, lambda run: (run.results['condition'] == 'ratio').any())
     if not groups:
         print('no results.csv with missing ratios: figure missing_ratio left out')
@@ -72,7 +53,7 @@ def draw_single_sensor(groups, outdir):
 def draw_conditions(groups, outdir, name, conditions, caption):
     """The figure `name`: bars with all sensors and under each of `conditions`. Returns its
     name, or None where there is nothing to draw."""
-    style = styles(groups)
+    style = styles(methods_of(groups))
     groups = having(groups, lambda run: run.results['condition'].isin(conditions).any())
     if not groups:
         return None

@@ -20,6 +20,10 @@ VERMILION, SKY, BLACK, GREY = '#D55E00', '#56B4E9', '#000000', '#808080'
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 # For many curves: of Paul Tol's, the ones that are not like those above.
 MORE_COLOURS = ('#882255', '#999933', '#332288')
+# Of the methods, the same in every figure.
+COLOURS = {'mummi': BLUE, 'cvrl': ORANGE, 'dreamer': GREEN}
+OTHER_COLOURS = (PURPLE, VERMILION, SKY, BLACK)
+MARKERS = 'osD^vPX'
 LEGEND_LINE = 0.17  # inches
 LEGEND_LINES = 4  # for which a figure has room
 
@@ -29,6 +33,18 @@ matplotlib.rcParams['text.parse_math'] = False  # a $ in a value or a name is a 
 def rgb(colour):
     """A colour as (red, green, blue) from 0 to 255."""
     return tuple(round(255 * part) for part in matplotlib.colors.to_rgb(colour))
+
+
+def styles(methods):
+    """Dict of method -> (colour, marker), for methods in the order of the legend."""
+    others = [method for method in methods if method not in COLOURS]
+    palette = [*OTHER_COLOURS, *(colour for name, colour in COLOURS.items() if name not in methods),
+               *MORE_COLOURS]
+    colours = COLOURS | {
+        method: palette[index % len(palette)] for index, method in enumerate(others)}
+    names = list(COLOURS) + others
+    return {method: (colours[method], MARKERS[names.index(method) % len(MARKERS)])
+            for method in methods}
 
 
 def new_figure(rows=1, columns=1, size=(10, 4), **grid):

@@ -220,6 +220,11 @@ def order(method):
     return (METHODS.index(method) if method in METHODS else len(METHODS), method)
 
 
+def methods_of(groups):
+    """The methods of all tasks, in their order."""
+    return sorted({method for group in groups.values() for method in group}, key=order)
+
+
 def settings_of(run):
     return {name: json.dumps(value, sort_keys=True)
             for name, value in dataclasses.asdict(run.config).items() if name not in FREE}

@@ -50,18 +50,10 @@ def table(header, rows):
     return '<table>' + '\n'.join(f'<tr>{line}</tr>' for line in lines) + '</table>'
 
 
-def markup(markdown):
-    """The markup of what `summaries.write_table` writes: tables and paragraphs."""
-    parts = []
-    for block in re.split(r'\n\s*\n', markdown.strip()):
-        lines = block.splitlines()
-        if lines[0].startswith('|'):
-            cells = [[cell.strip().replace('\\|', '|')
-                      for cell in re.split(r'(?<!\\)\|', line)[1:-1]] for line in lines]
-            parts.append(table(cells[0], cells[2:]))
-        else:
-            parts.append(element('p', ' '.join(lines)))
-    return '\n'.join(parts)
+def markup(blocks):
+    """The markup of `summaries.blocks`: tables and paragraphs."""
+    return '\n'.join(
+        element('p', block) if isinstance(block, str) else table(*block) for block in blocks)
 
 
 def picture(content, kind, caption):
@@ -143,15 +135,16 @@ def runs_of(groups):
     return table(['task', 'method', 'seeds', 'preset', 'steps', 'judged at', 'revisions'], rows)
 
 
-def write(groups, outdir, figures):
-    """Write index.html beside the figures of those names and table.md in `outdir`."""
+def write(groups, outdir, figures, blocks):
+    """Write index.html beside the figures of those names in `outdir`. blocks: of the tables, see
+    `summaries.blocks`."""
     def content(name):
         with open(os.path.join(outdir, name), 'rb') as file:
             return file.read()
     parts = [element('h1', 'Runs on ' + ', '.join(groups)), runs_of(groups),
              element('h2', 'Figures')]
     parts += [picture(content(f'{name}.png'), 'png', name) for name in figures]
-    parts += [element('h2', 'Tables'), markup(content('table.md').decode(errors='replace'))]
+    parts += [element('h2', 'Tables'), markup(blocks)]
     if shown := videos(groups):
         parts += [element('h2', 'Videos'), shown]
     title = element('title', 'Runs on ' + ', '.join(groups))

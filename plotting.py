@@ -35,7 +35,6 @@ from conditions import (
     draw_conditions,
     draw_missing_ratio,
     draw_single_sensor,
-    styles,
 )
 from config import UserError
 from drawing import (
@@ -48,12 +47,14 @@ from drawing import (
     save,
     shown,
     step_axis,
+    styles,
 )
 from logs import (
     everyone,
     having,
     label,
     load,
+    methods_of,
     read_steps,
     run_folders,
     short,
@@ -78,7 +79,7 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
     width: steps (with hours: seconds) of a bin, by default from the data. smooth: bins of the
     running mean. reference: of `references.read`, drawn as bars from low to high.
     """
-    style, name = styles(groups), 'returns' if mode == 'train' else 'returns_eval'
+    style, name = styles(methods_of(groups)), 'returns' if mode == 'train' else 'returns_eval'
     against = 'step'
     if hours:
         against, name = 'seconds', name + '_hours'
@@ -152,7 +153,7 @@ def draw_aggregate(groups, outdir):
         places = np.unique(part['at'].astype(float)) if not final else np.zeros(1)
         gap = np.diff(places).min() if len(places) > 1 else 1
         for index, (method, rows) in enumerate(part.groupby('method', sort=False)):
-            colour, marker = styles(groups)[method]
+            colour, marker = styles(methods_of(groups))[method]
             first = rows.iloc[0]
             text = f'{method}, {first["runs"]} runs on {first["tasks"]} of {len(groups)} tasks'
             text += f' ({late[method]} unfinished)' if late[method] else ''
@@ -187,7 +188,7 @@ def draw_losses(groups, outdir, names):
     known = list(dict.fromkeys(name for log in logs.values() for name in log))
     if absent := [name for name in names if name not in known]:
         raise UserError(f'no metrics.csv has {", ".join(absent)}; there are {", ".join(known)}')
-    style = styles(groups)
+    style = styles(methods_of(groups))
     groups = having(groups, lambda run: set(names) & set(logs[run.folder]))
     figure, axes = panels([task for task in groups for _ in names], len(names), height=3.4)
     axes = iter(axes)
@@ -246,8 +247,8 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
         draw_conditions(groups, outdir, 'corrupted', ('corrupt',),
                         'Evaluation with sensors that lie, which no flag tells'),
         draw_aggregate(groups, outdir)]
-    write_table(table(groups, hours), outdir)
-    page.write(groups, outdir, [name for name in (*drawn[1:], drawn[0]) if name])
+    blocks = write_table(table(groups, hours), outdir)
+    page.write(groups, outdir, [name for name in (*drawn[1:], drawn[0]) if name], blocks)
     print(f'figures and tables are in {outdir}, all together in index.html')
 
 

@@ -232,10 +232,9 @@ def summed_up(row, name):
 
 
 def markdown(header, rows):
-    """The lines of a table; numbers that are not there are left out."""
-    lines = [[name.replace('|', '\\|') for name in header], ['---'] * len(header), *(
-        ['' if str(cell) == 'nan' else str(cell).replace('|', '\\|') for cell in row]
-        for row in rows)]
+    """The lines of a table."""
+    lines = [[str(cell).replace('|', '\\|') for cell in row] for row in (header, *rows)]
+    lines.insert(1, ['---'] * len(header))
     return ['| ' + ' | '.join(line) + ' |' for line in lines]
 
 
@@ -246,34 +245,47 @@ def write_csv(frame, outdir, name, **words):
         frame.to_csv(file, index=False, lineterminator='\n', **words)
 
 
-def write_table(frame, outdir):
-    """table.csv with all digits; table.md with the returns of training, then those of evaluation
-    with a row for each condition, and what the numbers are."""
-    write_csv(frame, outdir, 'table')
+def blocks(frame):
+    """What the tables show, in order: a text, or (header, rows) of texts. The returns of training,
+    then those of evaluation with a row for each condition, and what the numbers are."""
     judged = [name.removesuffix('_kept') for name in frame if name.endswith('_kept')]
     training = [name for name in frame if not name.startswith(
         ('eval_', 'without_', 'only_', 'corrupt_', 'judged_'))]
-    lines = markdown(training, (
+    found = [(training, [
         [format(value, '.1f') if isinstance(value, float) else value for value in row]
-        for row in frame[training].itertuples(index=False)))
-    lines += ['', *textwrap.wrap(
+        for row in frame[training].itertuples(index=False)])]
+    found.append(
         'steps_reached: of the shortest run. mean_return: mean of all training episodes of each '
         'seed, then over seeds; final_return: the same of the last 10 % of them; after_..h: the '
         'same of the last 10 % of those that ended within so many hours of wall time. _std: '
-        'standard deviation over seeds.', 98)]
+        'standard deviation over seeds.')
     for task, rows in frame.groupby('task', sort=False):
         rows = rows.set_index('method')
         present = [name for name in judged if rows[name].notna().any()]
         if present:
-            found = [row for _, row in rows.iterrows()]
-            lines += ['', *markdown([f'{task}: missing', *rows.index], [
-                ['(steps of the checkpoint)', *map(judged_at, found)], *(
+            each = [row for _, row in rows.iterrows()]
+            found.append(([f'{task}: missing', *rows.index], [
+                ['(steps of the checkpoint)', *map(judged_at, each)], *(
                     [CONDITION_NAMES[name.split('_')[0]].format(name.split('_', 1)[1]), *(
-                        summed_up(row, name) for row in found)] for name in present)])]
+                        summed_up(row, name) for row in each)] for name in present)]))
     if judged:
-        lines += ['', *textwrap.wrap(
+        found.append(
             'Returns of --test: mean over seeds of the mean over episodes ± standard deviation '
-            'over all episodes of all seeds (fraction of the mean with nothing missing).', 98)]
+            'over all episodes of all seeds (fraction of the mean with nothing missing).')
+    # Numbers that are not there are left out.
+    return [block if isinstance(block, str) else (block[0], [
+        ['' if str(cell) == 'nan' else str(cell) for cell in row] for row in block[1]])
+        for block in found]
+
+
+def write_table(frame, outdir):
+    """table.csv with all digits; table.md with the `blocks`, which are returned."""
+    write_csv(frame, outdir, 'table')
+    found = blocks(frame)
+    text = '\n\n'.join('\n'.join(
+        textwrap.wrap(block, 98) if isinstance(block, str) else markdown(*block))
+        for block in found)
     with open(os.path.join(outdir, 'table.md'), 'w', encoding='utf-8',
               errors='backslashreplace') as file:
-        file.write('\n'.join(lines) + '\n')
+        file.write(f'{text}\n')
+    return found

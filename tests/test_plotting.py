@@ -423,7 +423,7 @@ def test_many_curves_keep_their_colours_apart_and_their_panels_high(tmp_path):
     for seed in range(9):
         make(tmp_path / 'in', seed=seed, horizon=seed + 2)
     groups = logs.load([tmp_path / 'in'], by=('horizon',))
-    style = plotting.styles(groups)
+    style = plotting.styles(plotting.methods_of(groups))
     assert len(style) == len({colour for colour, _ in style.values()}) == 9
     heights = {}
     for name, by in ('one', ()), ('many', ('horizon',)):
