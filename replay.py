@@ -21,15 +21,21 @@ _LAYOUTS = {}
 
 
 class Episode:
-    """One episode of `entries` entries in an uncompressed .npz file; perhaps also in memory.
+    """One episode of `entries` entries in an uncompressed .npz file, `name` in `folder` (a
+    pathlib.Path); perhaps also in memory.
 
     action_repeat: control steps of a decision, for a file that does not hold their number.
     Raises ValueError for a file that is not whole.
     """
 
-    def __init__(self, path, action_repeat=1):
-        self.path, self.memory = path, None
-        self.number = int(EPISODE.fullmatch(os.path.basename(path))[1])
+    # A run may have very many: no dict, and of the path its folder is shared.
+    __slots__ = 'bytes checked entries folder keys memory name number places steps'.split()
+
+    def __init__(self, folder, name, action_repeat=1):
+        self.folder, self.name = folder, name
+        path = self.path
+        self.memory = None
+        self.number = int(EPISODE.fullmatch(self.name)[1])
         self.checked = False  # against its checksums
         self.places = {}
         try:
@@ -67,6 +73,10 @@ class Episode:
         self.steps = action_repeat * (self.entries - 1)
         if 'steps' in self.places:
             self.steps = int(self._read(0, self.entries, ['steps'])['steps'].sum())
+
+    @property
+    def path(self):
+        return self.folder / self.name
 
     def load(self):
         """Bring the whole episode to memory; ValueError where its checksums are wrong."""
@@ -134,7 +144,7 @@ class Replay:
         files.clean(self.folder, EPISODE)
         for path in self._files():
             try:
-                self.episodes.append(Episode(path, action_repeat))
+                self.episodes.append(Episode(self.folder, path.name, action_repeat))
             except ValueError as error:
                 self._set_aside(path, error)
         if self.episodes:
@@ -208,7 +218,7 @@ class Replay:
         with files.writing(path) as file:
             np.savez(file, **arrays)
         self.number += 1
-        episode = Episode(path, self.action_repeat)
+        episode = Episode(self.folder, path.name, self.action_repeat)
         self._check_keys(episode)
         episode.memory, episode.checked = arrays, True
         self.episodes.append(episode)
