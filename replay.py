@@ -1,7 +1,10 @@
 """What a run has seen: episodes as files, and the sequences that are drawn from them."""
 
+import array
+import bisect
 import collections
 import concurrent.futures
+import itertools
 import os
 import pathlib
 import re
@@ -139,6 +142,7 @@ class Replay:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.action_repeat, self.memory, self.report = action_repeat, memory * 1e9, report
         self.episodes = []
+        self._ends = {}  # length -> what `ends` found so far
         self.keys = None
         self.number = 0
         files.clean(self.folder, EPISODE)
@@ -230,30 +234,36 @@ class Replay:
             if held > self.memory:
                 episode.memory = None
 
-    def starts(self, length):
-        """How many sequences of `length` entries begin in each episode: as many as lie within it.
-        In an episode that is shorter, and with `across` in all, one begins at every entry, and
-        goes on through the following episodes; none where all together are shorter.
+    def ends(self, length):
+        """How many sequences of `length` entries begin in each episode and all before it: as many
+        in an episode as lie within it. In one that is shorter, and with `across` in all, one
+        begins at every entry, and goes on through the following episodes; none where all together
+        are shorter.
 
         Of the sequences within an episode one alone holds its last entry, at which a task ends,
         and `length` of them hold an entry of its middle. Across episodes all entries are drawn
         equally often."""
-        entries = np.array([e.entries for e in self.episodes], np.int64)
-        if entries.sum() < length:
-            return np.zeros_like(entries)
-        return np.where(self.across | (entries < length), entries, entries - length + 1)
+        # Kept from call to call, and grown in place: a run may have very many episodes.
+        ends = self._ends.setdefault(length, array.array('q'))
+        for episode in itertools.islice(self.episodes, len(ends), None):
+            whole = self.across or episode.entries < length
+            begin = episode.entries if whole else episode.entries - length + 1
+            ends.append((ends[-1] if ends else 0) + begin)
+        if ends and ends[-1] < length and sum(e.entries for e in self.episodes) < length:
+            return array.array('q', [0] * len(ends))
+        return ends
 
     def sample(self, batch, length, seed):
         """A dict of arrays [batch, length, ...]: consecutive entries from starts drawn uniformly
-        among all that exist, see `starts`; is_first (bool) is True where an episode begins. The
+        among all that exist, see `ends`; is_first (bool) is True where an episode begins. The
         same seed and episodes give the same batch.
 
         An episode that turns out to be damaged is set aside, and the batch drawn without it.
         Raises UserError where there are not enough entries.
         """
         while True:
-            ends = np.cumsum(self.starts(length))
-            if not len(ends) or not ends[-1]:
+            ends = self.ends(length)
+            if not any(ends[-1:]):
                 raise UserError(
                     f'the episodes do not have {length} entries yet; type a smaller --length or a '
                     'longer --prefill')
@@ -263,6 +273,7 @@ class Replay:
             except _Damaged as error:
                 self._set_aside(error.episode.path, error)
                 self.episodes.remove(error.episode)
+                self._ends.clear()
 
     def _drawn(self, drawn, ends, length):
         """The sequences of `length` entries from the starts of these numbers [batch]."""
@@ -272,7 +283,7 @@ class Replay:
             for key, (shape, dtype) in self.keys.items()}
         result['is_first'] = np.zeros((batch, length), bool)
         for row, number in enumerate(drawn):
-            place = int(np.searchsorted(ends, number, side='right'))
+            place = bisect.bisect_right(ends, number)
             start = int(number - (ends[place - 1] if place else 0))
             filled = 0
             while filled < length:

@@ -251,7 +251,7 @@ class Trainer:
                 self._episode('cut' if part else mode, episode, number)
 
     def _can_sample(self):
-        return bool(self.replay.starts(self.config.length).any())
+        return any(self.replay.ends(self.config.length)[-1:])
 
     def train_until_due(self):
         """Updates until the schedule is met, with the progress shown at each."""

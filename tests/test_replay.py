@@ -1,5 +1,6 @@
 """Replay: what is kept of the episodes, what survives damage, and what is drawn from them."""
 
+import gc
 import io
 import tracemalloc
 
@@ -43,13 +44,32 @@ def same(first, second):
         and first[key].tobytes() == second[key].tobytes() for key in first)
 
 
+def starts(replay, length):
+    """How many sequences begin in each episode."""
+    return np.diff(replay.ends(length), prepend=0).tolist()
+
+
+def test_where_sequences_begin_is_right_as_episodes_come_and_go(tmp_path):
+    replay = fill(tmp_path, [5, 3])
+    assert starts(replay, 9) == [0, 0] and starts(replay, 4) == [2, 3]
+    replay.add(episode(2, 8))
+    assert starts(replay, 9) == [5, 3, 8] and starts(replay, 4) == [2, 3, 5]
+    reader = Replay(tmp_path, 2, 0, report=lambda line: None)
+    assert starts(reader, 4) == [2, 3, 5]
+    path = reader.episodes[1].path
+    path.write_bytes(bytes(path.stat().st_size))
+    for _ in range(20):
+        reader.sample(4, 4, 0)
+    assert starts(reader, 4) == [2, 5]
+
+
 def test_steps_and_lengths_are_in_the_names_and_decide_what_is_counted(tmp_path):
     replay = fill(tmp_path, [5, 3, 8])
     assert names(tmp_path) == ['0000000-5.npz', '0000001-3.npz', '0000002-8.npz']
     for one in replay, *(reopened(tmp_path, memory)[0] for memory in (0, 2)):
         assert one.steps == 2 * (4 + 2 + 7)
-        assert one.starts(3).tolist() == [3, 1, 6] and one.starts(6).tolist() == [5, 3, 3]
-        assert one.starts(16).tolist() == [5, 3, 8] and one.starts(17).tolist() == [0, 0, 0]
+        assert starts(one, 3) == [3, 1, 6] and starts(one, 6) == [5, 3, 3]
+        assert starts(one, 16) == [5, 3, 8] and starts(one, 17) == [0, 0, 0]
         assert one.number == 3
     assert Replay(tmp_path, 4).steps == 4 * (4 + 2 + 7)
 
@@ -62,6 +82,7 @@ def test_many_episodes_that_are_alike_are_known_by_little_memory(tmp_path):
     tracemalloc.start()
     try:
         known = [Episode(tmp_path, str(path.name)) for _ in range(500)]
+        gc.collect()
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -73,7 +94,7 @@ def test_sequences_across_episodes_hold_every_entry_equally_often(tmp_path):
     shares = {}
     for across in False, True:
         replay = Replay(tmp_path, 2, across=across)
-        assert replay.starts(10).tolist() == ([30, 4, 20] if across else [21, 4, 11])
+        assert starts(replay, 10) == ([30, 4, 20] if across else [21, 4, 11])
         batch = replay.sample(4000, 10, 0)
         last = np.isin(batch['reward'], [29, 103, 219])
         shares[across] = last.mean() * 54 / 3  # 1: as often as any other entry
