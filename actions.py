@@ -19,14 +19,15 @@ tfd, tfb = tfp.distributions, tfp.bijectors
 class TanhNormal:
     """A normal squashed to [-1, 1] by tanh; actions of size A are its last axis.
 
-    mean = 5 tanh(m / 5), deviation = softplus(s + log(e^5 - 1)) + 1e-4 for the raw parameters
-    (m, s) [..., 2 A] (Dreamer, arXiv 1912.01603, appendix A).
+    mean = 5 tanh(m / 5), deviation = softplus(s + log(e^d - 1)) + 1e-4 for the raw parameters
+    (m, s) [..., 2 A] (Dreamer, arXiv 1912.01603, appendix A, where d = 5). initial: d, what the
+    deviation is for s = 0.
     """
 
-    def __init__(self, parameters):
+    def __init__(self, parameters, initial=5.0):
         mean, deviation = tf.split(tf.cast(parameters, tf.float32), 2, -1)
         self.mean = 5 * tf.tanh(mean / 5)
-        self.deviation = tf.nn.softplus(deviation + math.log(math.exp(5) - 1)) + 1e-4
+        self.deviation = tf.nn.softplus(deviation + math.log(math.expm1(initial))) + 1e-4
 
     def sample(self, noise):
         """Actions [..., A] for standard normal noise of that shape; differentiable."""
@@ -106,19 +107,21 @@ class Continuous:
     """Actions in [-1, 1]^A, by a `TanhNormal`.
 
     size: A. parameters: how many numbers the actor gives for one action. explore_noise: standard
-    deviation of the noise added while collecting. smooth: an action can be moved a little, as
-    trajectory optimisation does. saturated: the entropy, nats, below which an actor hardly learns.
+    deviation of the noise added while collecting. deviation: of an untrained actor, before the
+    tanh. smooth: an action can be moved a little, as trajectory optimisation does. saturated: the
+    entropy, nats, below which an actor hardly learns.
     """
 
     smooth = True
 
-    def __init__(self, size, explore_noise):
+    def __init__(self, size, explore_noise, deviation=5.0):
         self.size, self.parameters, self.explore_noise = size, 2 * size, explore_noise
+        self.deviation = deviation
         self.saturated = SATURATED * size
 
     def distribution(self, parameters):
         """The distribution of actions [..., A] for parameters [..., 2 A]."""
-        return TanhNormal(parameters)
+        return TanhNormal(parameters, self.deviation)
 
     def noise(self, random, *leading):
         """What the distribution makes samples of: standard normal [*leading, A]."""
@@ -185,4 +188,4 @@ def of(space, config):
                 'are choices; leave --use_sac out')
         return Discrete(space.n, config.explore_epsilon)
     assert isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1, space
-    return Continuous(space.shape[0], config.explore_noise)
+    return Continuous(space.shape[0], config.explore_noise, config.actor_deviation)

@@ -251,6 +251,10 @@ class Config:
         400, 'Width of the hidden layers of actor, value, reward and discount.', low=1,
         model=True)
     free_nats: float = option(3.0, 'The divergence is not pushed below this, nats.', low=0)
+    reward_weight: float = option(
+        1.0, "Weight of the reward's loss in the world model's. A reward is a normal of variance "
+        '1, so where rewards are small the model gains little by telling them apart (PlaNet '
+        'has 10).', low=0)
     kl_balance: float = option(
         0.0, 'Share of the divergence that moves the prior, at any divergence; the rest holds the '
         'posterior back, above the free nats (DreamerV2); 0: not told apart.', low=0, high=1)
@@ -279,6 +283,9 @@ class Config:
         model=True)
     entropy_bonus: float = option(
         0.0, "Weight of the actor's entropy in its loss, reward a nat (DreamerV2).", low=0)
+    actor_deviation: float = option(
+        5.0, 'Standard deviation of the actions of an untrained actor, before the tanh. From '
+        "Dreamer's 5 an action is one of its two ends by chance.", low=1e-3, high=10, model=True)
     explore_noise: float = option(
         0.3, 'Standard deviation of the noise added to actions while collecting.', low=0)
     explore_epsilon: float = option(

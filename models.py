@@ -118,7 +118,8 @@ class WorldModel(tf.Module):
         for name, value in terms.items():
             assert value.shape == leading and value.dtype == tf.float32, (name, value)
         terms = {name: tf.reduce_mean(value) for name, value in terms.items()}
-        total = pull + tf.add_n(list(terms.values()))
+        total = pull + tf.add_n(list(terms.values())) + (
+            self.config.reward_weight - 1) * terms['reward_loss']
         metrics = {
             'model_loss': total, 'divergence': divergence, 'prior_learns': learns, **terms,
             'posterior_entropy': tf.reduce_mean(

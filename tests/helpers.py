@@ -38,7 +38,7 @@ def build(method, *words, seed=0, actions=ACTIONS, part=None):
     config = settings(method, *words)
     return Agent(
         config, METHODS[method][0], SHAPES,
-        part or Continuous(actions, config.explore_noise))
+        part or Continuous(actions, config.explore_noise, config.actor_deviation))
 
 
 def observations(*leading, seed=0, missing=True):

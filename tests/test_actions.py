@@ -22,6 +22,14 @@ def test_tanh_normal_has_the_mean_and_deviation_of_the_papers():
         raw[:, ACTIONS:] + np.log(np.exp(5) - 1)) + 1e-4)
 
 
+def test_untrained_actor_has_the_deviation_that_was_asked_for():
+    for words, deviation in ((), 5), (('--actor_deviation', '0.7'), 0.7):
+        agent = helpers.build('mummi', *words)
+        policy = agent.actions.distribution(tf.zeros([3, 2 * ACTIONS]))
+        close(policy.deviation, np.full((3, ACTIONS), deviation + 1e-4), 1e-5)
+        close(policy.mean, np.zeros((3, ACTIONS)))
+
+
 def test_sample_and_log_agree_with_a_transformed_normal():
     policy = TanhNormal(tf.constant(np.concatenate(
         [normals(6, ACTIONS), normals(6, ACTIONS, seed=1) - 5], -1)))

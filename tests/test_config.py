@@ -598,7 +598,7 @@ def test_paper_preset_is_the_published_numbers():
         actor_rate=8e-5, value_rate=8e-5, critic_rate=8e-5, temperature_rate=3e-4, clip=30,
         weight_decay=0, slow_value=0, use_dreamer=True, refine_plan='first', refine_steps=1,
         fusion='deviation', prior_expert=False, sensor_loss='contrast', bound_weight='',
-        encoder_activation='relu',
+        encoder_activation='relu', actor_deviation=5, reward_weight=1,
         entropy_bonus=0, kl_balance=0, withhold=0, across_episodes=False, actor_gradient='dynamics',
         action_repeat=2, time_limit=1000, miss_ratio=0.05, natural=True, sensors='all',
         prefill=5000, pretrain=100, train_every=1000, train_updates=100, eval_every=10000,

@@ -191,6 +191,18 @@ def test_losses_weigh_returns_by_the_discounts_before_them_and_stop_the_right_gr
 # --- Remedies ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize('method', ['mummi', 'cvrl', 'dreamer'])
+def test_reward_weight_multiplies_the_loss_of_the_reward_alone(method):
+    batch = helpers.tensors(helpers.sequences())
+    found = {}
+    for weight in 1, 10:
+        world = helpers.build(method, '--reward_weight', str(weight)).world
+        found[weight] = world.loss(batch, tf.zeros([4, 8, world.config.stoch]))[1]
+    helpers.close(found[1]['reward_loss'], found[10]['reward_loss'])
+    helpers.close(
+        found[10]['model_loss'] - found[1]['model_loss'], 9 * found[1]['reward_loss'], 1e-4)
+
+
 def test_balanced_divergence_moves_the_prior_at_any_size_and_the_posterior_above_the_free_nats():
     for free_nats, holds in ('100000', False), ('0.01', True):
         world = helpers.build(
