@@ -4,6 +4,8 @@ import array
 import bisect
 import collections
 import concurrent.futures
+import functools
+import io
 import itertools
 import os
 import pathlib
@@ -21,6 +23,24 @@ DAMAGED = '.damaged'
 # Where arrays lie in a file, and of what kind they are: one object for all episodes that are alike,
 # since a run may have very many.
 _LAYOUTS = {}
+
+
+def _array_header(file):
+    """(shape, whether in Fortran's order, dtype) of the .npy array that begins here in `file`,
+    which is left at the numbers."""
+    version = np.lib.format.read_magic(file)
+    width = {(1, 0): 2, (2, 0): 4}[version]
+    size = file.read(width)
+    return _parsed_header(version, size + file.read(int.from_bytes(size, 'little')))
+
+
+@functools.lru_cache(1000)
+def _parsed_header(version, header):
+    # Once for all arrays that are alike: numpy leaves a dozen objects at each time that refer to
+    # one another, and of a quarter of all objects Python does not look for those.
+    read = {(1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0}[version]
+    return read(io.BytesIO(header))
 
 
 class Episode:
@@ -49,10 +69,7 @@ class Episode:
                     skip = int.from_bytes(header[26:28], 'little') + int.from_bytes(
                         header[28:30], 'little')
                     file.seek(item.header_offset + 30 + skip)
-                    version = np.lib.format.read_magic(file)
-                    read = {(1, 0): np.lib.format.read_array_header_1_0,
-                            (2, 0): np.lib.format.read_array_header_2_0}[version]
-                    shape, fortran, dtype = read(file)
+                    shape, fortran, dtype = _array_header(file)
                     size = int(np.prod(shape)) * dtype.itemsize
                     end = item.header_offset + 30 + skip + item.file_size
                     if fortran or dtype.hasobject or item.compress_type or (

@@ -180,7 +180,7 @@ class Logger:
         self._scalars(row['step'], {f'train/{key}': value for key, value in row.items()})
 
     def _scalars(self, step, values):
-        # As arrays: TensorFlow keeps every Python float that it was ever given, 0.7 kB each.
+        # As arrays: TensorFlow keeps every Python number that it was ever given, 0.7 kB each.
         with writing_by_tensorflow(self.folder / 'tensorboard'):
             with self.writer.as_default(step=np.array(step, np.int64)):
                 for key, value in values.items():

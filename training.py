@@ -324,7 +324,7 @@ class Trainer:
         predictions = {sensor: value.numpy() for sensor, value in predictions.items()}
         for sensor, video in pictures.open_loop(batch, predictions).items():
             self.logger.video(f'open_loop_{sensor}', self.step, video, rate=5)
-        self.progress.evaluated.assign(self.step)
+        self.progress.evaluated.assign(np.array(self.step))
 
     def _state(self):
         """What tells one state of the run from another; wall time does not."""
@@ -337,8 +337,8 @@ class Trainer:
         """A checkpoint of all that is not in the episode files; none where nothing is new."""
         if self._state() == self.saved:
             return
-        self.progress.step.assign(self.step)
-        self.progress.seconds.assign(np.array(self.seconds()))  # see tools.Logger._scalars
+        self.progress.step.assign(np.array(self.step))
+        self.progress.seconds.assign(np.array(self.seconds()))  # arrays: see tools.Logger._scalars
         self.progress.underway.assign(underway.pack(self))
         if bad := self.checkpoints.not_finite():
             raise NotFinite(f'not finite at update {int(self.agent.updates)}: {bad}')

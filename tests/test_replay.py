@@ -89,6 +89,19 @@ def test_many_episodes_that_are_alike_are_known_by_little_memory(tmp_path):
     assert taken / len(known) < 500  # bytes
 
 
+def test_an_episode_leaves_no_objects_that_only_a_search_for_garbage_finds(tmp_path):
+    replay = Replay(tmp_path, 2)
+    replay.add(episode(0, 5))
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(1, 11):
+            replay.add(episode(number, 5))
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
+
+
 def test_sequences_across_episodes_hold_every_entry_equally_often(tmp_path):
     fill(tmp_path, [30, 4, 20])
     shares = {}
