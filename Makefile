@@ -59,19 +59,21 @@ results: .venv/installed
 	$(BIN)/python plotting.py --indir results/walk/runs --outdir results/walk/figures \
 		--by length,train_updates --bin 10000 --hours 0.5 --metrics reward_loss,value,image_loss
 	$(BIN)/python plotting.py --indir results/steady/runs --outdir results/steady/figures \
-		--by kl_balance,value_rate,encoder_activation --bin 10000 \
+		--by kl_balance,value_rate,encoder_activation,reward_weight --bin 10000 \
 		--metrics value,imagined_reward,actor_entropy,depth_loss,find_image_depth
 	$(BIN)/python plotting.py --indir results/cartpole/runs --outdir results/cartpole/figures \
 		--by batch,train_updates,free_nats --bin 2000 --reference results/published.csv \
 		--metrics image_loss,divergence,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/choices/runs --outdir results/choices/figures \
-		--by actor_gradient,across_episodes,discount --bin 250 \
+		--by actor_gradient,across_episodes,discount,explore_epsilon --bin 250 \
 		--metrics reward_loss,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/methods/runs --outdir results/methods/figures \
 		--metrics reward_loss,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/methods/runs results/backgrounds/runs --methods cvrl \
 		--outdir results/backgrounds/figures --by natural --bin 10000 \
 		--metrics reward_loss,contrast_loss,value
+	$(BIN)/python plotting.py --indir results/shortcut/runs --outdir results/shortcut/figures \
+		--by natural,natural_variety --metrics find_image_depth,find_depth_image,image_loss,depth_loss
 	$(BIN)/python relations.py --indir results/methods/runs results/shapes/runs results/sizes/runs \
 		--methods mummi --tasks dmc_walker_stand --metrics find_image_depth,find_depth_image \
 		--outdir results/agreement/figures
