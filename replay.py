@@ -36,8 +36,8 @@ def _array_header(file):
 
 @functools.lru_cache(1000)
 def _parsed_header(version, header):
-    # Once for all arrays that are alike: numpy leaves a dozen objects at each time that refer to
-    # one another, and of a quarter of all objects Python does not look for those.
+    # Once for all arrays that are alike: each time numpy leaves a dozen objects that refer to one
+    # another, which stay until Python searches all objects, seldom in a run that has many.
     read = {(1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0}[version]
     return read(io.BytesIO(header))
