@@ -8,7 +8,6 @@ import functools
 import io
 import itertools
 import os
-import pathlib
 import re
 import zipfile
 
@@ -18,11 +17,17 @@ import tensorflow as tf
 import files
 from config import UserError
 
-EPISODE = re.compile(r'([0-9]{7,})-([0-9]+)\.npz')
+# The number of an episode and that of its entries, without zeros beyond the seven digits.
+EPISODE = re.compile(r'([0-9]{7}|[1-9][0-9]{7,})-([1-9][0-9]*)\.npz', re.ASCII)
 DAMAGED = '.damaged'
-# Where arrays lie in a file, and of what kind they are: one object for all episodes that are alike,
-# since a run may have very many.
+# Where arrays lie in a file, of what kind they are, and how large it is: one object for all
+# episodes that are alike, since a run may have very many.
 _LAYOUTS = {}
+
+
+def path_of(folder, number, entries):
+    """The path, as text, of an episode in `folder`."""
+    return os.path.join(folder, f'{number:07d}-{entries}.npz')
 
 
 def _array_header(file):
@@ -44,21 +49,21 @@ def _parsed_header(version, header):
 
 
 class Episode:
-    """One episode of `entries` entries in an uncompressed .npz file, `name` in `folder` (a
-    pathlib.Path); perhaps also in memory.
+    """One episode of `entries` entries, the one of this `number`, in an uncompressed .npz file in
+    `folder` (text); perhaps also in memory.
 
     action_repeat: control steps of a decision, for a file that does not hold their number.
     Raises ValueError for a file that is not whole.
     """
 
-    # A run may have very many: no dict, and of the path its folder is shared.
-    __slots__ = 'bytes checked entries folder keys memory name number places steps'.split()
+    # A run may have very many: no dict, and no name, which pathlib would also enter in a table of
+    # the interpreter's.
+    __slots__ = 'bytes checked entries folder keys memory number places steps'.split()
 
-    def __init__(self, folder, name, action_repeat=1):
-        self.folder, self.name = folder, name
+    def __init__(self, folder, number, entries, action_repeat=1):
+        self.folder, self.number, self.entries = folder, number, entries
         path = self.path
         self.memory = None
-        self.number = int(EPISODE.fullmatch(self.name)[1])
         self.checked = False  # against its checksums
         self.places = {}
         try:
@@ -82,13 +87,15 @@ class Episode:
             lengths = {shape[0] for _, shape, _ in self.places.values()}
             if len(lengths) != 1:
                 raise ValueError('arrays differ in length')
+            if lengths != {entries}:
+                raise ValueError(f'it has {lengths.pop()} entries, not {entries}')
         except Exception as error:  # zipfile and numpy have many types for what damage can do
             raise ValueError(f'{path}: {error}') from error
-        self.entries = lengths.pop()
         keys = {key: (shape[1:], dtype) for key, (_, shape, dtype) in self.places.items()}
         self.places, self.keys = (
             _LAYOUTS.setdefault(tuple(layout.items()), layout) for layout in (self.places, keys))
-        self.bytes = os.path.getsize(path)
+        size = os.path.getsize(path)
+        self.bytes = _LAYOUTS.setdefault(size, size)
         # The last decision of an episode may be cut short by its time limit.
         self.steps = action_repeat * (self.entries - 1)
         if 'steps' in self.places:
@@ -96,7 +103,7 @@ class Episode:
 
     @property
     def path(self):
-        return self.folder / self.name
+        return path_of(self.folder, self.number, self.entries)
 
     def load(self):
         """Bring the whole episode to memory; ValueError where its checksums are wrong."""
@@ -155,19 +162,19 @@ class Replay:
     """
 
     def __init__(self, folder, action_repeat, memory=2.0, report=print, across=False):
-        self.folder, self.across = pathlib.Path(folder), across
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.across = os.fspath(folder), across
+        os.makedirs(self.folder, exist_ok=True)
         self.action_repeat, self.memory, self.report = action_repeat, memory * 1e9, report
         self.episodes = []
         self._ends = {}  # length -> what `ends` found so far
         self.keys = None
         self.number = 0
         files.clean(self.folder, EPISODE)
-        for path in self._files():
+        for number, entries in self._files():
             try:
-                self.episodes.append(Episode(self.folder, path.name, action_repeat))
+                self.episodes.append(Episode(self.folder, number, entries, action_repeat))
             except ValueError as error:
-                self._set_aside(path, error)
+                self._set_aside(path_of(self.folder, number, entries), error)
         if self.episodes:
             # What most episodes hold is right: one foreign file does not decide.
             kinds = collections.Counter(str(episode.keys) for episode in self.episodes)
@@ -191,21 +198,22 @@ class Replay:
                 self.episodes.remove(episode)
 
     def _files(self):
-        """The paths of the episodes, oldest first; the number of the next is set."""
+        """(number, entries) of the episodes, oldest first; the number of the next is set."""
         found = {}
-        for path in self.folder.iterdir():
-            match = EPISODE.fullmatch(path.name.removesuffix(DAMAGED))
-            if match and path.is_file():
-                number = int(match[1])
+        for file in os.scandir(self.folder):
+            match = EPISODE.fullmatch(file.name.removesuffix(DAMAGED))
+            if match and file.is_file():
+                number, entries = map(int, match.groups())
                 self.number = max(self.number, number + 1)
-                if path.suffix != DAMAGED:
-                    found.setdefault(number, []).append(path)
-        for paths in found.values():
-            if len(paths) > 1:
+                if not file.name.endswith(DAMAGED):
+                    found.setdefault(number, []).append(entries)
+        for number, several in found.items():
+            if len(several) > 1:
+                paths = sorted(path_of(self.folder, number, entries) for entries in several)
                 raise UserError(
-                    f'{" and ".join(sorted(map(str, paths)))} have one number; move the one that '
-                    'is not of this run to another folder')
-        return [found[number][0] for number in sorted(found)]
+                    f'{" and ".join(paths)} have one number; move the one that is not of this run '
+                    'to another folder')
+        return [(number, *found[number]) for number in sorted(found)]
 
     def _check_keys(self, episode):
         self.keys = self.keys or episode.keys
@@ -213,7 +221,7 @@ class Replay:
             raise ValueError(f'{episode.path}: its arrays are not those of the other episodes')
 
     def _set_aside(self, path, error):
-        target = path.with_name(path.name + DAMAGED)
+        target = path + DAMAGED
         try:
             os.replace(path, target)
         except FileNotFoundError:
@@ -224,7 +232,7 @@ class Replay:
     @property
     def numbers(self):
         """The numbers of all episodes, those that were set aside included."""
-        names = [path.name.removesuffix(DAMAGED) for path in self.folder.iterdir()]
+        names = [name.removesuffix(DAMAGED) for name in os.listdir(self.folder)]
         return {int(match[1]) for match in map(EPISODE.fullmatch, names) if match}
 
     @property
@@ -235,11 +243,10 @@ class Replay:
     def add(self, arrays):
         """Write an episode (dict of arrays with equal first axes) and keep it in memory."""
         entries = len(arrays['reward'])
-        path = self.folder / f'{self.number:07d}-{entries}.npz'
-        with files.writing(path) as file:
+        with files.writing(path_of(self.folder, self.number, entries)) as file:
             np.savez(file, **arrays)
+        episode = Episode(self.folder, self.number, entries, self.action_repeat)
         self.number += 1
-        episode = Episode(self.folder, path.name, self.action_repeat)
         self._check_keys(episode)
         episode.memory, episode.checked = arrays, True
         self.episodes.append(episode)

@@ -1,5 +1,6 @@
 """A run: set-up, the loop of collecting, training, evaluating and saving, and its errors."""
 
+import collections
 import os
 import sys
 import time
@@ -27,6 +28,8 @@ from environments.sound import RATE
 from experiment import Progress
 from health import Health
 
+# Returns of the last episodes whose mean stands beside the bar.
+RECENT = 10
 # Seconds between two prints of the progress bar when it goes to a file.
 FILE_INTERVAL = 15
 
@@ -137,7 +140,8 @@ class Trainer:
         self.totals, self.averaged = {}, 0  # sums of metrics since their last row, of updates
         underway.unpack(self, self.progress.underway.numpy())
         self.saved = self._state() if resumed else None
-        self.last_returns, self.compiled, self.shown = [], False, -FILE_INTERVAL
+        self.last_returns = collections.deque(maxlen=RECENT)
+        self.compiled, self.shown = False, -FILE_INTERVAL
         self.say(
             f'{experiment.title}: {", ".join(self.sensors)}; {self.agent.compute.name} '
             f'products on {computing}; ' + (
@@ -367,7 +371,7 @@ class Trainer:
     def _recent(self):
         if not self.last_returns:
             return 'no return yet'
-        return f'return {np.mean(self.last_returns[-10:]):.1f}'
+        return f'return {np.mean(self.last_returns):.1f}'
 
     def _episode(self, mode, episode, number):
         row = {

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import pathlib
 import tracemalloc
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_where_sequences_begin_is_right_as_episodes_come_and_go(tmp_path):
     assert starts(replay, 9) == [5, 3, 8] and starts(replay, 4) == [2, 3, 5]
     reader = Replay(tmp_path, 2, 0, report=lambda line: None)
     assert starts(reader, 4) == [2, 3, 5]
-    path = reader.episodes[1].path
+    path = pathlib.Path(reader.episodes[1].path)
     path.write_bytes(bytes(path.stat().st_size))
     for _ in range(20):
         reader.sample(4, 4, 0)
@@ -77,16 +78,15 @@ def test_steps_and_lengths_are_in_the_names_and_decide_what_is_counted(tmp_path)
 def test_many_episodes_that_are_alike_are_known_by_little_memory(tmp_path):
     replay = Replay(tmp_path, 2, 0)
     replay.add(episode(0, 5))
-    path = next(tmp_path.glob('*.npz'))
-    Episode(tmp_path, path.name)
+    folder = str(tmp_path)
     tracemalloc.start()
     try:
-        known = [Episode(tmp_path, str(path.name)) for _ in range(500)]
+        known = [Episode(folder, 0, 5) for _ in range(500)]
         gc.collect()
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert taken / len(known) < 500  # bytes
+    assert taken / len(known) < 150  # bytes
 
 
 def test_an_episode_leaves_no_objects_that_only_a_search_for_garbage_finds(tmp_path):
@@ -314,6 +314,14 @@ def test_damaged_episode_is_set_aside_and_named_and_the_others_go_on(damage, tmp
     assert reopened(tmp_path)[1] == []
 
 
+def test_an_episode_whose_name_tells_another_length_is_set_aside(tmp_path):
+    fill(tmp_path, [5, 6])
+    (tmp_path / '0000001-6.npz').rename(tmp_path / '0000001-7.npz')
+    replay, (line,) = reopened(tmp_path)
+    assert replay.steps == 2 * 4 and 'it has 6 entries, not 7' in line
+    assert names(tmp_path) == ['0000000-5.npz', '0000001-7.npz.damaged']
+
+
 def test_number_of_an_episode_that_was_set_aside_is_not_given_again(tmp_path):
     fill(tmp_path, [5, 6])
     (tmp_path / '0000001-6.npz').write_bytes(b'damaged')
@@ -326,7 +334,8 @@ def test_what_a_user_keeps_beside_the_episodes_is_neither_read_nor_changed(tmp_p
     fill(tmp_path, [5, 6])
     content = (tmp_path / '0000001-6.npz').read_bytes()
     mine = ['0000001-6 (copy).npz', 'other-0000002-6.npz', '0000002-6.npz.bak', '2-6.npz',
-            '000002-6.npz', '0000002-6.npy', '\u0660000002-6.npz', 'notes.partial', 'x.damaged']
+            '000002-6.npz', '0000002-6.npy', '\u0660000002-6.npz', 'notes.partial', 'x.damaged',
+            '00000002-6.npz', '0000002-06.npz']
     for name in mine:
         (tmp_path / name).write_bytes(content)
     (tmp_path / 'other').mkdir()

@@ -299,7 +299,16 @@ def test_the_part_of_an_episode_that_was_cut_is_learned_from_and_no_point_of_a_c
     modes = table['mode'].tolist()
     assert set(modes) == {'prefill', 'train', 'cut'} and len(modes) == len(stored(run.folder))
     assert (table['length'][table['mode'] == 'cut'] == 2 * LIMIT).all()
-    assert len(run.trainer.last_returns) == modes.count('train') + modes.count('prefill')
+    whole = table['return'][table['mode'] != 'cut']
+    assert list(run.trainer.last_returns) == pytest.approx(list(whole), 1e-5)
+
+
+def test_beside_the_bar_stands_the_mean_of_the_last_ten_returns(tmp_path):
+    run = stubs.trained(tmp_path / 'run', '--eval_episodes', '0', '--steps', '300')
+    returns = pd.read_csv(run.folder / 'episodes.csv')['return']
+    assert len(returns) > 15
+    assert run.trainer._recent() == f'return {returns.tail(10).mean():.1f}'
+    assert len(run.trainer.last_returns) == 10  # and no more are kept
 
 
 # --- Sound ------------------------------------------------------------------------------------
