@@ -100,8 +100,9 @@ class Config:
         'dmc_walker_walk', 'Task: dmc_<domain>_<task> of the control suite, wipe_table, gym_<id> '
         'or gym_<module>:<id> of gymnasium, atari_<game> (docs/tasks.md).', model=True)
     preset: str = option(
-        'paper', 'Set of values to start from: the published numbers, a two-core CPU, or a '
-        'run of the whole pipeline in about a minute.', choices=('paper', 'cpu', 'debug'))
+        'paper', 'Set of values to start from: the published numbers, a two-core CPU, a small '
+        'task that is learned in minutes, or a run of the whole pipeline in about a minute.',
+        choices=('paper', 'cpu', 'small', 'debug'))
     seed: int = option(
         0, 'Seed of weights, environments, replay and exploration.', low=0, high=2 ** 32 - 1)
     steps: int = option(int(2e6), 'Steps in all, prefill included.', low=1)
@@ -342,6 +343,14 @@ PRESETS = {
         steps=150000, batch=16, length=32, conv_depth=16, expert_width=256, units=200,
         train_updates=50, pretrain=50, log_every=50, model_rate=1e-3, actor_rate=3e-5,
         value_rate=3e-4),
+    # Small networks, short sequences, and many updates, for tasks of few states
+    # (results/choices/README.md).
+    'small': dict(
+        steps=3000, precision='float32', prefill=1500, pretrain=500, train_every=50,
+        train_updates=25, log_every=25, eval_every=250, explore_epsilon=0.2, batch=16, length=10,
+        horizon=8, discount=0.9, encoder_activation='elu', conv_depth=4, vector_units=64,
+        decoder_units=64, expert_width=64, deter=64, hidden=64, units=64, free_nats=1.0,
+        slow_value=0.02, entropy_bonus=0.01, model_rate=2e-3, actor_rate=3e-4, value_rate=1e-3),
     'debug': dict(
         steps=600, prefill=200, pretrain=2, train_every=100, train_updates=2, eval_every=200,
         log_every=1, time_limit=100, batch=4, length=8, horizon=4, deter=32, stoch=8,

@@ -7,6 +7,7 @@ line says what is done and how long it takes.
 """
 
 import argparse
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -19,11 +20,11 @@ from config import SENSORS, UserError
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-# What is learned afresh: its steps are few enough for a coffee, see README.md.
-TASK = 'dmc_walker_walk'
-TRAINING = ('--task', TASK, '--preset', 'cpu', '--steps', '8000', '--prefill', '3000',
-            '--eval_every', '4000')
-MINUTES = 'five to ten minutes'
+# What is learned afresh: a task so small that the agent masters it within the time.
+TASK = 'gym_MiniGrid-Empty-5x5-v0'
+TRAINING = ('--task', TASK, '--sensors', 'image', '--miss_ratio', '0', '--preset', 'small',
+            '--steps', '2500')
+MINUTES = 'two to three minutes'
 
 CHANCE = 0.1  # of a drop-out, in the episode that is drawn
 EPISODES = 3  # of each row of the table
@@ -44,6 +45,10 @@ def arguments(words=None):
         pathlib.Path(path).expanduser() for path in (given.agent, given.outdir))
     if not files.writable(given.outdir):
         commandline.fail(UserError(f'cannot write in {given.outdir}; choose another --outdir'))
+    if not importlib.util.find_spec('minigrid'):
+        commandline.fail(UserError(
+            'the demo learns a task of minigrid, which is not installed; type make demo, or '
+            'pip install -r requirements-tasks.txt'))
     return given
 
 
@@ -152,9 +157,12 @@ def train(outdir):
     """Train MuMMI afresh and draw its learning curve, by the commands that a user types. Returns
     the paths of the pictures."""
     run, plots = outdir / 'runs' / TASK / 'mummi', outdir / 'plots'
+    say('now an agent that knows nothing: it learns to walk to the green square of a small maze '
+        'from its picture. 1,500 steps at random, which return 0.3; then, within minutes, 0.9 and '
+        'more, where 0.96 is the most')
     command('training', MINUTES, 'mummi.py', '--logdir', str(run), *TRAINING)
     command('figures', 'half a minute', 'plotting.py', '--indir', str(outdir / 'runs'),
-            '--outdir', str(plots))
+            '--outdir', str(plots), '--bin', '250')
     return [plots / 'returns.png', plots / 'index.html',
             *sorted((run / 'videos').glob('*-eval.gif'))[-1:]]
 

@@ -275,7 +275,7 @@ def test_any_valid_configuration_can_be_typed(wanted):
     (['--no-batch'], ['--no-batch']),
     (['word'], ['word']),
     (['--qqqqq'], ['unknown option --qqqqq for mummi.py; --help']),
-    (['--preset', 'big'], ['--preset', 'paper, cpu, debug', "'big'"]),
+    (['--preset', 'big'], ['--preset', 'paper, cpu, small, debug', "'big'"]),
     (['--render', 'none'], ['--render', 'light, full', "'none'"]),
     (['--steps', 'many'], ['--steps', 'a whole number from 1', "'many'"]),
     (['--steps', '1.5'], ['--steps', 'a whole number', "'1.5'"]),

@@ -114,11 +114,22 @@ def test_training_types_commands_that_are_right_and_stops_where_they_fail(tmp_pa
     assert all(pathlib.Path(words[1]).exists() for words in run)
     config = commandline.parse(mummi.METHOD, run[0][2:])
     assert config.task == demo.TASK and config.steps <= 20000
-    assert 'minutes: python mummi.py' in typed[0]
+    assert 'minutes: python mummi.py' in typed[1]
     Done.returncode = 2
     with pytest.raises(SystemExit) as stopped:
         demo.train(tmp_path)
     assert stopped.value.code == 2 and len(run) == 3
+
+
+def test_what_the_small_task_needs_is_named_before_anything_is_done(tmp_path, monkeypatch, capsys):
+    find = demo.importlib.util.find_spec
+    monkeypatch.setattr(
+        demo.importlib.util, 'find_spec', lambda name: name != 'minigrid' and find(name))
+    with pytest.raises(SystemExit) as stopped:
+        demo.main(['--outdir', str(tmp_path / 'out')])
+    said = capsys.readouterr()
+    assert (stopped.value.code, said.out) == (2, '') and 'requirements-tasks.txt' in said.err
+    assert said.err.count('\n') == 1
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
