@@ -349,7 +349,7 @@ PRESETS = {
         steps=3000, precision='float32', prefill=1500, pretrain=500, train_every=50,
         train_updates=25, log_every=25, eval_every=250, explore_epsilon=0.2, batch=16, length=10,
         horizon=8, discount=0.9, encoder_activation='elu', conv_depth=4, vector_units=64,
-        decoder_units=64, expert_width=64, deter=64, hidden=64, units=64, free_nats=1.0,
+        decoder_units=64, expert_width=256, deter=64, hidden=64, units=64, free_nats=1.0,
         slow_value=0.02, entropy_bonus=0.01, model_rate=2e-3, actor_rate=3e-4, value_rate=1e-3),
     'debug': dict(
         steps=600, prefill=200, pretrain=2, train_every=100, train_updates=2, eval_every=200,
