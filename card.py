@@ -5,6 +5,7 @@ import shlex
 
 import provenance
 import variants
+from tools import told
 
 # How each condition of results.csv is told; see evaluation.conditions.
 TOLD = {
@@ -34,8 +35,9 @@ def returns(results):
     for (condition, sensor, ratio), rows in results.groupby(
             ['condition', 'sensor', 'ratio'], sort=False):
         found = rows['return'].astype(float)
-        spread = f'{found.std():.0f}' if len(found) > 1 else '-'
-        lines.append(f'| {TOLD[condition](sensor, ratio)} | {found.mean():.0f} | {spread} | '
+        mean = found.mean()
+        spread = told(found.std(), mean, 0) if len(found) > 1 else '-'
+        lines.append(f'| {TOLD[condition](sensor, ratio)} | {told(mean, digits=0)} | {spread} | '
                      f'{len(found)} |')
     return '\n'.join(lines)
 

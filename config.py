@@ -344,7 +344,7 @@ PRESETS = {
         train_updates=50, pretrain=50, log_every=50, model_rate=1e-3, actor_rate=3e-5,
         value_rate=3e-4),
     # Small networks, short sequences, and many updates, for tasks of few states
-    # (results/choices/README.md).
+    # (results/small/README.md).
     'small': dict(
         steps=3000, precision='float32', prefill=1500, pretrain=500, train_every=50,
         train_updates=25, log_every=25, eval_every=250, explore_epsilon=0.2, batch=16, length=10,

@@ -64,6 +64,7 @@ def show(trained, folder):
     of the pictures."""
     import evaluation
     import inspection
+    from tools import told
     experiment = trained.experiment
     config, sensors = experiment.config, list(experiment.sensors)
     decisions = config.time_limit // config.action_repeat
@@ -80,8 +81,8 @@ def show(trained, folder):
     pace = (times[-1] - times[0]) / len(times)
     say('drawing it: a few seconds')
     paths = draw(episode, inside['trust'], sensors, folder, (
-        f'{experiment.title}: return {episode["reward"].sum():.0f} with a drop-out chance of '
-        f'{CHANCE:g}'))
+        f'{experiment.title}: return {told(episode["reward"].sum(), digits=0)} with a drop-out '
+        f'chance of {CHANCE:g}'))
     tests = [test for test in evaluation.conditions([0.0], sensors) if test[0] == 'ratio' or (
         test[0] == 'without' and SENSORS[test[1]].kind == 'picture')]
     total = len(tests) * EPISODES
@@ -157,12 +158,15 @@ def train(outdir):
     """Train MuMMI afresh and draw its learning curve, by the commands that a user types. Returns
     the paths of the pictures."""
     run, plots = outdir / 'runs' / TASK / 'mummi', outdir / 'plots'
-    say('now an agent that knows nothing: it learns to walk to the green square of a small maze '
-        'from its picture. 1,500 steps at random, which return 0.3; then, within minutes, 0.9 and '
-        'more, where 0.96 is the most')
+    if files.states(run):
+        say(f'{run} is there already, and is gone on with; remove it to begin anew')
+    else:
+        say('now an agent that knows nothing: it learns to walk to the green square of a small '
+            'maze from its picture. 1,500 steps at random, which return 0.3; then, within minutes, '
+            '0.8 and more, where 0.96 is the most')
     command('training', MINUTES, 'mummi.py', '--logdir', str(run), *TRAINING)
     command('figures', 'half a minute', 'plotting.py', '--indir', str(outdir / 'runs'),
-            '--outdir', str(plots), '--bin', '250')
+            '--outdir', str(plots), '--tasks', TASK, '--bin', '250')
     return [plots / 'returns.png', plots / 'index.html',
             *sorted((run / 'videos').glob('*-eval.gif'))[-1:]]
 
@@ -170,7 +174,12 @@ def train(outdir):
 def command(what, how_long, script, *words):
     """Run a script of this folder in a process of its own; its mistakes are this one's."""
     say(f'{what}, {how_long}: python {script} {" ".join(words)}')
-    code = subprocess.run([sys.executable, str(HERE / script), *words]).returncode
+    process = subprocess.Popen([sys.executable, str(HERE / script), *words])
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:  # it has it too, and saves what was learned
+        process.wait()
+        raise SystemExit(130) from None
     if code:
         raise SystemExit(code if code > 0 else 128 - code)
 

@@ -11,6 +11,7 @@ import commandline
 import config as configuration
 import faults
 import files
+import tools
 from acting import Driver, evaluate, summary
 from config import UserError, flag
 
@@ -173,9 +174,10 @@ def table(results):
         returns = group['return']
         missing = group[[c for c in group if c.startswith('missing_')]].mean()
         fraction = f'{returns.mean() / full:.2f}' if full > 0 else '-'
-        spread = f'{returns.std():.1f}' if len(returns) > 1 else '-'
+        mean = tools.told(returns.mean())
+        spread = tools.told(returns.std(), returns.mean()) if len(returns) > 1 else '-'
         lines.append(
-            f'{name:<{width}}{returns.mean():>9.1f}{spread:>9}{fraction:>10}'
+            f'{name:<{width}}{mean:>9}{spread:>9}{fraction:>10}'
             '   ' + ' '.join(f'{m:5.0%}' for m in missing))
     sensors = [c.removeprefix('missing_') for c in results if c.startswith('missing_')]
     lines[0] = lines[0].replace('really missing', 'missing ' + '/'.join(sensors))

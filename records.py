@@ -60,7 +60,8 @@ def mend(logger, replay, progress, sensors, prefill, report):
         if made:
             report(f'episodes.csv: {len(made)} rows that were missing are made from the episodes')
         if dropped:
-            report(f'episodes.csv: {dropped} rows dropped, of evaluations that are made again')
+            report(f'episodes.csv: {dropped} rows dropped, of evaluations that are made again '
+                   'or episodes that are gone')
         logger.episodes.replace(kept)
 
 

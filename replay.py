@@ -200,12 +200,12 @@ class Replay:
     def _files(self):
         """(number, entries) of the episodes, oldest first; the number of the next is set."""
         found = {}
-        for file in os.scandir(self.folder):
-            match = EPISODE.fullmatch(file.name.removesuffix(DAMAGED))
-            if match and file.is_file():
+        for name in os.listdir(self.folder):
+            match = EPISODE.fullmatch(name.removesuffix(DAMAGED))
+            if match and os.path.isfile(os.path.join(self.folder, name)):
                 number, entries = map(int, match.groups())
                 self.number = max(self.number, number + 1)
-                if not file.name.endswith(DAMAGED):
+                if not name.endswith(DAMAGED):
                     found.setdefault(number, []).append(entries)
         for number, several in found.items():
             if len(several) > 1:
@@ -245,8 +245,8 @@ class Replay:
         entries = len(arrays['reward'])
         with files.writing(path_of(self.folder, self.number, entries)) as file:
             np.savez(file, **arrays)
-        episode = Episode(self.folder, self.number, entries, self.action_repeat)
-        self.number += 1
+        number, self.number = self.number, self.number + 1
+        episode = Episode(self.folder, number, entries, self.action_repeat)
         self._check_keys(episode)
         episode.memory, episode.checked = arrays, True
         self.episodes.append(episode)

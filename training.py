@@ -371,7 +371,7 @@ class Trainer:
     def _recent(self):
         if not self.last_returns:
             return 'no return yet'
-        return f'return {np.mean(self.last_returns):.1f}'
+        return f'return {tools.told(np.mean(self.last_returns))}'
 
     def _episode(self, mode, episode, number):
         row = {
@@ -379,7 +379,8 @@ class Trainer:
             'mode': mode} | summary(episode, self.sensors) | {'episode': number}
         self.logger.episode(row)
         if mode == 'eval':
-            self.say(f'evaluation at {self.step:,} steps: return {row["return"]:.1f}')
+            self.say(f'evaluation at {self.step:,} steps: return '
+                     f'{tools.told(row["return"])}')
         elif mode != 'cut':
             self.last_returns.append(row['return'])
             self._show(self._recent())

@@ -105,8 +105,14 @@ def test_training_types_commands_that_are_right_and_stops_where_they_fail(tmp_pa
     run, typed = [], []
 
     class Done:
-        returncode = 0
-    monkeypatch.setattr(demo.subprocess, 'run', lambda words: run.append(words) or Done)
+        code, interrupted, waited = 0, False, 0
+
+        def wait(self):
+            Done.waited += 1
+            if Done.interrupted and Done.waited == 1:
+                raise KeyboardInterrupt
+            return Done.code
+    monkeypatch.setattr(demo.subprocess, 'Popen', lambda words: run.append(words) or Done())
     monkeypatch.setattr(demo, 'say', typed.append)
     demo.train(tmp_path)
     assert [words[0] for words in run] == [sys.executable] * 2
@@ -115,10 +121,28 @@ def test_training_types_commands_that_are_right_and_stops_where_they_fail(tmp_pa
     config = commandline.parse(mummi.METHOD, run[0][2:])
     assert config.task == demo.TASK and config.steps <= 20000
     assert 'minutes: python mummi.py' in typed[1]
-    Done.returncode = 2
+    assert run[1][run[1].index('--tasks') + 1] == demo.TASK  # an older demo's run may lie beside
+    Done.code = 2
     with pytest.raises(SystemExit) as stopped:
         demo.train(tmp_path)
     assert stopped.value.code == 2 and len(run) == 3
+    # After Ctrl-C, which the run has too, it is waited for: it saves what was learned.
+    Done.interrupted, Done.waited = True, 0
+    with pytest.raises(SystemExit) as stopped:
+        demo.train(tmp_path)
+    assert (stopped.value.code, Done.waited) == (130, 2)
+
+
+def test_a_second_demo_says_that_it_goes_on(tmp_path, monkeypatch):
+    typed, run = [], tmp_path / 'runs' / demo.TASK / 'mummi'
+    monkeypatch.setattr(demo, 'say', typed.append)
+    monkeypatch.setattr(demo, 'command', lambda *words: None)
+    demo.train(tmp_path)
+    assert 'knows nothing' in typed.pop()
+    run.mkdir(parents=True)
+    (run / 'state-000001250.index').touch()
+    demo.train(tmp_path)
+    assert f'{run} is there already' in typed.pop()
 
 
 def test_what_the_small_task_needs_is_named_before_anything_is_done(tmp_path, monkeypatch, capsys):

@@ -78,10 +78,12 @@ def test_steps_and_lengths_are_in_the_names_and_decide_what_is_counted(tmp_path)
 def test_many_episodes_that_are_alike_are_known_by_little_memory(tmp_path):
     replay = Replay(tmp_path, 2, 0)
     replay.add(episode(0, 5))
-    folder = str(tmp_path)
+    folder, content = str(tmp_path), next(tmp_path.glob('*.npz')).read_bytes()
+    for number in range(1000, 1500):  # numbers that Python has no object of yet
+        (tmp_path / f'{number:07d}-5.npz').write_bytes(content)
     tracemalloc.start()
     try:
-        known = [Episode(folder, 0, 5) for _ in range(500)]
+        known = [Episode(folder, number, 5) for number in range(1000, 1500)]
         gc.collect()
         taken = tracemalloc.get_traced_memory()[0]
     finally:
@@ -346,6 +348,22 @@ def test_what_a_user_keeps_beside_the_episodes_is_neither_read_nor_changed(tmp_p
     assert (replay.steps, replay.number, said) == (2 * (4 + 5), 2, [])
     assert names(tmp_path) == before
     assert all((tmp_path / name).read_bytes() == content for name in mine)
+
+
+def test_a_link_that_leads_to_itself_is_no_episode(tmp_path):
+    fill(tmp_path, [5, 6])
+    (tmp_path / '0000002-7.npz').symlink_to('0000002-7.npz')
+    replay, said = reopened(tmp_path)
+    assert (len(replay.episodes), said) == (2, [])
+
+
+def test_an_episode_that_cannot_be_read_back_leaves_its_number_taken(tmp_path):
+    replay = fill(tmp_path, [5])
+    for count in 3, 4:
+        with pytest.raises(ValueError, match='differ in length'):
+            replay.add(episode(1, 6) | {'reward': np.zeros(count, np.float32)})
+    replay, said = reopened(tmp_path)
+    assert (replay.number, len(replay.episodes), len(said)) == (3, 1, 2)
 
 
 def test_two_episodes_of_one_number_are_named_and_left(tmp_path):

@@ -19,6 +19,7 @@ import files
 import inspection
 import mummi
 import sharing
+import tools
 import training
 from config import UserError
 
@@ -104,8 +105,8 @@ def test_the_card_says_what_it_is_and_how_well_it_does(shared, whole, judged):
     assert vars(config) | {'logdir': ''} == vars(wanted)
     assert f'{whole.trainer.step:,} steps, {int(whole.trainer.agent.updates):,} updates' in text
     returns = pd.read_csv(judged / 'results.csv').groupby('ratio')['return'].mean()
-    assert f'| nothing missing | {returns[0]:.0f} | ' in text
-    assert f'| drop-out chance 1 | {returns[1]:.0f} | ' in text
+    assert f'| nothing missing | {tools.told(returns[0], digits=0)} | ' in text
+    assert f'| drop-out chance 1 | {tools.told(returns[1], digits=0)} | ' in text
     assert 'rounded to half precision' in text and 'before the weights were rounded' in text
     assert str(judged) not in text
 
