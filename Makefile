@@ -58,9 +58,16 @@ results: .venv/installed
 		--bin 10000 --metrics reward_loss,value,image_loss
 	$(BIN)/python plotting.py --indir results/walk/runs --outdir results/walk/figures \
 		--by length,train_updates --bin 10000 --hours 0.5 --metrics reward_loss,value,image_loss
-	$(BIN)/python plotting.py --indir results/steady/runs --outdir results/steady/figures \
+	$(BIN)/python plotting.py --indir results/steady/runs results/rivals/runs --methods mummi \
+		--outdir results/steady/figures \
 		--by kl_balance,value_rate,encoder_activation,reward_weight --bin 10000 \
 		--metrics value,imagined_reward,actor_entropy,depth_loss,find_image_depth
+	$(BIN)/python plotting.py --indir results/rivals/runs --outdir results/rivals/figures \
+		--bin 10000 --metrics reward_loss,imagined_reward,value,actor_entropy
+	$(BIN)/python plotting.py --indir results/small/runs --outdir results/small/figures \
+		--by kl_balance,sensors --bin 250 --metrics image_loss,divergence,value,actor_entropy
+	$(BIN)/python plotting.py --indir results/wiping/runs --outdir results/wiping/figures \
+		--bin 2500 --metrics reward_loss,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/cartpole/runs --outdir results/cartpole/figures \
 		--by batch,train_updates,free_nats --bin 2000 --reference results/published.csv \
 		--metrics image_loss,divergence,value,actor_entropy
