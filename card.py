@@ -1,6 +1,7 @@
 """The card of an exported agent: the text of its README.md."""
 
 import dataclasses
+import math
 import shlex
 
 import provenance
@@ -26,6 +27,12 @@ class Stored:
         how = {0: 'in float32', self.values: 'rounded to half precision'}.get(
             self.halves, f'{self.halves:,} of them rounded to half precision')
         return f'{self.values:,}, {how}'
+
+
+def _time(seconds):
+    if seconds < 3600:
+        return f'{math.ceil(seconds / 60)} min'
+    return f'{seconds / 3600:.1f} hours'
 
 
 def returns(results):
@@ -56,7 +63,7 @@ def text(experiment, config, step, updates, seconds, revisions, stored, results,
     rows = {
         'task': f'`{config.task}`, by {", ".join(experiment.sensors)}',
         'method': f'{name}, preset {config.preset}, seed {config.seed}',
-        'trained': f'{step:,} steps, {updates:,} updates, {seconds / 3600:.1f} hours',
+        'trained': f'{step:,} steps, {updates:,} updates, {_time(seconds)}',
         'begun with': f'the weights of `{config.init}`' if config.init else '',
         'revision': (', '.join(revisions) or 'not written down by the run') + (
             f'; exported by {provenance.revision() or "a copy without a repository"}'),
