@@ -6,7 +6,7 @@ import shlex
 
 import provenance
 import variants
-from tools import told
+from logs import told
 
 # How each condition of results.csv is told; see evaluation.conditions.
 TOLD = {

@@ -64,7 +64,7 @@ def show(trained, folder):
     of the pictures."""
     import evaluation
     import inspection
-    from tools import told
+    from logs import told
     experiment = trained.experiment
     config, sensors = experiment.config, list(experiment.sensors)
     decisions = config.time_limit // config.action_repeat

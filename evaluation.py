@@ -11,9 +11,9 @@ import commandline
 import config as configuration
 import faults
 import files
-import tools
 from acting import Driver, evaluate, summary
 from config import UserError, flag
+from logs import told
 
 # Environments that test in parallel, where the run's own --envs are fewer.
 ENVIRONMENTS = 5
@@ -174,8 +174,8 @@ def table(results):
         returns = group['return']
         missing = group[[c for c in group if c.startswith('missing_')]].mean()
         fraction = f'{returns.mean() / full:.2f}' if full > 0 else '-'
-        mean = tools.told(returns.mean())
-        spread = tools.told(returns.std(), returns.mean()) if len(returns) > 1 else '-'
+        mean = told(returns.mean())
+        spread = told(returns.std(), returns.mean()) if len(returns) > 1 else '-'
         lines.append(
             f'{name:<{width}}{mean:>9}{spread:>9}{fraction:>10}'
             '   ' + ' '.join(f'{m:5.0%}' for m in missing))

@@ -259,6 +259,12 @@ def short(steps):
     return f'{steps:g}'
 
 
+def told(value, like=None, digits=1):
+    """A return, or a deviation of returns that are `like` so much, as text: with two digits behind
+    the point where returns are below 10, as in tasks whose best is 1, and else with `digits`."""
+    return f'{value:.{2 if abs(value if like is None else like) < 10 else digits}f}'
+
+
 def progress(run):
     return f'{short(run.reached)} of {short(run.config.steps)} steps'
 

@@ -47,7 +47,7 @@ def row(job, ended):
     if state == 'running' and record.get('attempts', 1) > 1:
         where += f' (attempt {record["attempts"]})'
     return STATES.index(state), (
-        job.name, state, where, f'{step:,}', '' if value is None else f'{value:.1f}',
+        job.name, state, where, f'{step:,}', '' if value is None else logs.told(value),
         f'{speed:.1f}' if speed and state == 'running' else '',
         '' if left is None else f'{int(left) // 3600}:{int(left) % 3600 // 60:02d} h')
 

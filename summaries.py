@@ -14,7 +14,7 @@ from scipy import special, stats
 
 import config
 import environments
-from logs import everyone, order, short
+from logs import everyone, order, short, told
 
 FINAL = 0.1  # the final return is the mean of this last part of the training episodes
 LEAST_RUNS = 3  # fewer runs of a method on a task say nothing about their distribution
@@ -226,9 +226,11 @@ def judged_at(row):
 
 def summed_up(row, name):
     """Mean ± deviation (kept fraction) of a condition in a row of the table, as far as known."""
-    parts = [(row[name], '{:.0f}'), (row[f'{name}_std'], ' ± {:.0f}'),
-             (row[f'{name}_kept'], ' ({:.2f})')]
-    return ''.join(text.format(value) for value, text in parts if not math.isnan(value))
+    mean = row[name]
+    parts = [(mean, told(mean, digits=0)),
+             (deviation := row[f'{name}_std'], f' ± {told(deviation, mean, 0)}'),
+             (kept := row[f'{name}_kept'], f' ({kept:.2f})')]
+    return ''.join(text for value, text in parts if not math.isnan(value))
 
 
 def markdown(header, rows):
@@ -252,8 +254,9 @@ def blocks(frame):
     training = [name for name in frame if not name.startswith(
         ('eval_', 'without_', 'only_', 'corrupt_', 'judged_'))]
     found = [(training, [
-        [format(value, '.1f') if isinstance(value, float) else value for value in row]
-        for row in frame[training].itertuples(index=False)])]
+        [told(value, row[name.removesuffix('_std')]) if isinstance(value, float) else value
+         for name, value in row.items()]
+        for row in frame[training].to_dict('records')])]
     found.append(
         'steps_reached: of the shortest run. mean_return: mean of all training episodes of each '
         'seed, then over seeds; final_return: the same of the last 10 % of them; after_..h: the '

@@ -121,12 +121,6 @@ class Table:
                 raise
 
 
-def told(value, like=None, digits=1):
-    """A return, or a deviation of returns that are `like` so much, as text: with two digits behind
-    the point where returns are below 10, as in tasks whose best is 1, and else with `digits`."""
-    return f'{value:.{2 if abs(value if like is None else like) < 10 else digits}f}'
-
-
 def texts(row):
     """The row of a table as it is written: numbers to six digits."""
     return {key: f'{v:.6g}' if isinstance(v, float) else v for key, v in row.items()}

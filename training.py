@@ -27,6 +27,7 @@ from config import UserError
 from environments.sound import RATE
 from experiment import Progress
 from health import Health
+from logs import told
 
 # Returns of the last episodes whose mean stands beside the bar.
 RECENT = 10
@@ -371,7 +372,7 @@ class Trainer:
     def _recent(self):
         if not self.last_returns:
             return 'no return yet'
-        return f'return {tools.told(np.mean(self.last_returns))}'
+        return f'return {told(np.mean(self.last_returns))}'
 
     def _episode(self, mode, episode, number):
         row = {
@@ -380,7 +381,7 @@ class Trainer:
         self.logger.episode(row)
         if mode == 'eval':
             self.say(f'evaluation at {self.step:,} steps: return '
-                     f'{tools.told(row["return"])}')
+                     f'{told(row["return"])}')
         elif mode != 'cut':
             self.last_returns.append(row['return'])
             self._show(self._recent())

@@ -804,3 +804,10 @@ def test_missing_folder_from_the_shell(tmp_path):
         capture_output=True, text=True, check=False)
     assert done.returncode == 2 and not done.stdout and os.listdir(tmp_path) == []
     assert done.stderr == 'error: there is no folder absent\n'
+
+
+def test_returns_of_tasks_whose_best_is_one_are_told_with_two_digits():
+    assert [logs.told(value) for value in (0.955, 9.94, 344.06, -12.4)] == [
+        '0.95', '9.94', '344.1', '-12.4']
+    assert (logs.told(0.955, digits=0), logs.told(344.06, digits=0)) == ('0.95', '344')
+    assert (logs.told(8.4, 344, 0), logs.told(0.042, 0.9)) == ('8', '0.04')

@@ -449,13 +449,6 @@ def test_checkpoint_without_its_index_which_is_written_last_is_no_checkpoint(sav
     assert restored(folder)[1:] == (folder / 'state-000000005', [])
 
 
-def test_returns_of_tasks_whose_best_is_one_are_told_with_two_digits():
-    assert [tools.told(value) for value in (0.955, 9.94, 344.06, -12.4)] == [
-        '0.95', '9.94', '344.1', '-12.4']
-    assert (tools.told(0.955, digits=0), tools.told(344.06, digits=0)) == ('0.95', '344')
-    assert (tools.told(8.4, 344, 0), tools.told(0.042, 0.9)) == ('8', '0.04')
-
-
 def test_what_a_user_keeps_beside_the_checkpoints_is_neither_read_nor_removed(saved):
     folder, history = saved
     content = {ending: (folder / f'state-000000003.{ending}').read_bytes()
