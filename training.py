@@ -380,8 +380,7 @@ class Trainer:
             'mode': mode} | summary(episode, self.sensors) | {'episode': number}
         self.logger.episode(row)
         if mode == 'eval':
-            self.say(f'evaluation at {self.step:,} steps: return '
-                     f'{told(row["return"])}')
+            self.say(f'evaluation at {self.step:,} steps: return {told(row["return"])}')
         elif mode != 'cut':
             self.last_returns.append(row['return'])
             self._show(self._recent())
