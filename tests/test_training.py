@@ -13,6 +13,7 @@ from scipy.io import wavfile
 from stubs import COUNT, ENDS, LIMIT, reward_of, terminates, where
 
 import commandline
+import logs
 import tools
 import training
 from experiment import Progress
@@ -307,7 +308,7 @@ def test_beside_the_bar_stands_the_mean_of_the_last_ten_returns(tmp_path):
     run = stubs.trained(tmp_path / 'run', '--eval_episodes', '0', '--steps', '300')
     returns = pd.read_csv(run.folder / 'episodes.csv')['return']
     assert len(returns) > 15
-    assert run.trainer._recent() == f'return {returns.tail(10).mean():.1f}'
+    assert run.trainer._recent() == f'return {logs.told(returns.tail(10).mean())}'
     assert len(run.trainer.last_returns) == 10  # and no more are kept
 
 
