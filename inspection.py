@@ -17,6 +17,7 @@ from acting import AgentPolicy, Driver, summary
 from config import SENSORS, flag
 from drawing import BLUE, GREEN, PALETTE, VERMILION, new_figure, shade, sheet
 from environments.sound import RATE
+from logs import told
 
 DOTS = 110  # an inch
 OBSERVED = 5  # entries seen before a prediction runs open-loop
@@ -113,7 +114,7 @@ def inspect(experiment):
                 if np.isfinite(e).any()}
     pd.Series(numbers, name='value').to_csv(
         folder / 'numbers.csv', index_label='number', float_format='%.4g')
-    print(f'{title}: return {numbers["return"]:.1f}; pictures and numbers in {folder}')
+    print(f'{title}: return {told(numbers["return"])}; pictures and numbers in {folder}')
 
 
 def draw_predictions(batch, predictions, times, folder, title, columns=10):
