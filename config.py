@@ -272,6 +272,9 @@ class Config:
 
     option = section('Behaviour')
     horizon: int = option(15, 'Imagined decisions.', low=2, high=1000)
+    imagine_every: int = option(
+        1, 'Imagination starts at every so many entries of a sequence, the last among them: an '
+        'update takes less time, and learns from fewer starts.', low=1, high=10 ** 4)
     discount: float = option(0.99, 'Discount of a decision.', low=0, high=1)
     disclam: float = option(0.95, 'Lambda of the lambda-return.', low=0, high=1)
     actor_gradient: str = option(

@@ -57,7 +57,8 @@ class WorldLearner(tf.Module):
 
 
 class BehaviourLearner(tf.Module):
-    """Fits actor and value in imagination, `horizon` decisions from every posterior latent.
+    """Fits actor and value in imagination, `horizon` decisions from the posterior latents: of
+    all entries, or of every `imagine_every`-th, as neighbours are much alike.
 
     What the actor learns from is one loss, L_Dreamer + sac_weight L_SAC, whose gradient is one
     step of one optimiser (CVRL's hybrid, arXiv 2008.02430). Two optimisers that take turns would
@@ -85,7 +86,10 @@ class BehaviourLearner(tf.Module):
 
     def learn(self, posterior, batch, random):
         config, actions = self.config, self.behaviour.actions
-        start = posterior.map(lambda part: tf.reshape(part, [-1, part.shape[-1]]))
+        # Counted from the last, whose latent has seen the most of its sequence.
+        chosen = slice((posterior.stochastic.shape[1] - 1) % config.imagine_every, None,
+                       config.imagine_every)
+        start = posterior.map(lambda part: tf.reshape(part[:, chosen], [-1, part.shape[-1]]))
         count = start.stochastic.shape[0]
         prior_noise = random.normal([config.horizon, count, config.stoch])
         actor_noise = actions.noise(random, config.horizon, count)
@@ -93,7 +97,7 @@ class BehaviourLearner(tf.Module):
         real = posterior.features()[:, :-1]
         soft_noise = actions.noise(random, *real.shape[:-1]) if self.soft else None
         # Where nothing is learned of ends, all entries are as if the episode went on.
-        alive = tf.reshape(batch['discount'], [-1]) if config.pcont else 1.0
+        alive = tf.reshape(batch['discount'][:, chosen], [-1]) if config.pcont else 1.0
 
         def losses():
             features, entropy, *held = self.imagined(start, actor_noise, prior_noise)

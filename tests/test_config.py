@@ -593,7 +593,7 @@ def test_paper_preset_is_the_published_numbers():
     published = dict(
         batch=50, length=50, deter=200, stoch=30, hidden=200, conv_depth=32, vector_units=128,
         decoder_units=96, expert_width=1024, density_ratio='mse', units=400, free_nats=3,
-        pcont=False, horizon=15, discount=0.99, disclam=0.95, explore_noise=0.3,
+        pcont=False, horizon=15, imagine_every=1, discount=0.99, disclam=0.95, explore_noise=0.3,
         refine_rate=0.003, search_candidates=0, use_sac=False, model_rate=6e-4,
         actor_rate=8e-5, value_rate=8e-5, critic_rate=8e-5, temperature_rate=3e-4, clip=30,
         weight_decay=0, slow_value=0, use_dreamer=True, refine_plan='first', refine_steps=1,

@@ -9,6 +9,7 @@ import tensorflow_probability as tfp
 from helpers import METHODS, close, normals, plain_model_loss, spy
 
 from config import SENSORS, flag
+from dynamics import State
 
 
 def test_sequences_of_a_batch_and_environments_get_independent_noise(monkeypatch, eager):
@@ -47,6 +48,12 @@ def plain_imagination(agent, start, noise):
     return tf.stack(features)
 
 
+def imagination_starts(config):
+    """The entries of a sequence at which imagination starts, counted back from the last."""
+    return sorted(config.length - 1 - back for back in range(0, config.length,
+                                                             config.imagine_every))
+
+
 def plain_gradients(agent, batch, noise):
     """part -> (loss, gradients) of one update where every draw of noise is `noise`."""
     world, behaviour = agent.world, agent.behaviour
@@ -54,8 +61,10 @@ def plain_gradients(agent, batch, noise):
     with tf.GradientTape() as tape:
         loss, _, posterior, _ = plain_model_loss(world, batch, tf.fill(size, noise))
     found = {'model': (loss, tape.gradient(loss, world.trainable_variables))}
-    start = posterior.map(lambda part: tf.reshape(part, [-1, part.shape[-1]]))
-    start = start.map(tf.stop_gradient)
+    starts = imagination_starts(agent.config)
+    start = State(*(
+        tf.stop_gradient(tf.reshape(tf.gather(part, starts, axis=1), [-1, part.shape[-1]]))
+        for part in posterior))
     with tf.GradientTape(persistent=True) as tape:
         features = plain_imagination(agent, start, noise)
         value, discount = behaviour.value(features), world.discount(features)
@@ -68,7 +77,7 @@ def plain_gradients(agent, batch, noise):
         weights = tf.stop_gradient(tf.stack([
             tf.reduce_prod(discount[:k], 0) for k in range(agent.config.horizon - 1)]))
         if agent.config.pcont:  # nothing is imagined from where the task ended
-            weights *= tf.reshape(batch['discount'], [1, -1])
+            weights *= tf.reshape(tf.gather(batch['discount'], starts, axis=1), [1, -1])
         actor_loss = -tf.reduce_mean(weights * returns)
         value_loss = tf.reduce_mean(weights * 0.5 * (
             np.log(2 * np.pi) + (tf.stop_gradient(returns) - value[:-1]) ** 2))
@@ -80,7 +89,8 @@ def plain_gradients(agent, batch, noise):
 
 @pytest.mark.parametrize('method, words', [
     ('mummi', ()), ('mummi', ('--density_ratio', 'bilinear', '--pcont')), ('cvrl', ()),
-    ('dreamer', ('--pcont',))])
+    ('dreamer', ('--pcont',)), ('dreamer', ('--pcont', '--imagine_every', '3')),
+    ('mummi', ('--imagine_every', '4')), ('cvrl', ('--imagine_every', '100'))])
 def test_gradients_of_an_update_are_those_of_a_plain_implementation(method, words, eager):
     agent = helpers.build(
         method, '--model_rate', '0', '--clip', '0', '--free_nats', '0', *words)
