@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 import tf_keras
 
 from config import SENSORS, flag
+from convolutions import convolution, transposed
 from replicas import gathered, number
 
 tfd, tfb = tfp.distributions, tfp.bijectors
@@ -145,7 +146,7 @@ class PictureEncoder(tf.Module):
                 kernel = tf.cast(kernel * row.scale, compute)
             else:
                 kernel, bias = (self.precision.weight(v, compute) for v in (kernel, bias))
-            x = self.activation(add_bias(tf.nn.conv2d(x, kernel, 2, 'VALID'), bias))
+            x = self.activation(add_bias(convolution(x, kernel), bias))
         return tf.reshape(x, [*raw.shape[:-3], math.prod(x.shape[1:])])
 
 
@@ -195,8 +196,7 @@ class PictureDecoder(tf.Module):
                 x = tf.matmul(x, tf.reshape(kernel, [-1, kernel.shape[3]]), transpose_b=True)
                 x = tf.reshape(x, [-1, size, size, width])
             else:
-                x = tf.nn.conv2d_transpose(
-                    x, kernel, [tf.shape(x)[0], size, size, kernel.shape[2]], 2, 'VALID')
+                x = transposed(x, kernel)
             x = add_bias(x, bias)
             x = x if size == self.sizes[-1] else tf.nn.relu(x)
         return tf.reshape(tf.cast(x, tf.float32), [*leading, *self.shape])
