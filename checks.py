@@ -188,6 +188,7 @@ def memory(config):
         SENSORS[name].kind == 'picture' for name in config.sensors.split(','))
     judging = config.judging
     frames, width = config.batch * config.length * (not judging), config.deter + config.stoch
+    starts = config.batch * math.ceil(config.length / config.imagine_every) * (not judging)
     embedding = 32 * config.conv_depth
     values = {  # of the weights
         ('deter', 'hidden'): config.deter * (3 * (config.deter + config.hidden) + config.hidden),
@@ -204,7 +205,7 @@ def memory(config):
     needed = {names: 16 * count for names, count in values.items()} | {
         ('batch', 'length'): frames * (12288 + 1922 * config.conv_depth if pictures else 100),
         ('batch', 'length', 'horizon', 'deter', 'stoch', 'units'): (
-            2 * frames * config.horizon * (width + config.units)),
+            2 * starts * config.horizon * (width + config.units)),
         ('envs',): ENVIRONMENT * config.envs,
         ('search_candidates', 'horizon', 'deter', 'stoch'): (
             4 * config.search_candidates * config.horizon * width)}

@@ -19,7 +19,7 @@ import environments
 import files
 import provenance
 import stopping
-from config import LARGEST, PRESETS, SENSORS, Config, Ratios, UserError, sections
+from config import FREE, LARGEST, PRESETS, SENSORS, Config, Ratios, UserError, sections
 
 # Of what shapes the model, what may be another in a run that is not this one's --logdir.
 ELSEWHERE = {'--init': ('task', 'init'), '--checkpoint': ('init',)}
@@ -268,7 +268,8 @@ def load(path):
 
 def check_resume(config, method, path, model=True, option='--logdir'):
     """Raise `UserError` where the run saved at `path` is another method's, or (with `model`)
-    differs in what would change the model, as the task does; the fields are named.
+    differs in what would change the model, as the task does; the fields are named. Returns the
+    run's `Config`.
 
     option: the one that named the run.
     """
@@ -292,3 +293,15 @@ def check_resume(config, method, path, model=True, option='--logdir'):
         raise UserError(
             f'{folder} was begun with other values of {", ".join(changed)}; give the '
             f"run's values, or choose another {option}")
+    return before
+
+
+def changes(before, config):
+    """What is learned otherwise from here on in a run that is resumed with `config`, as
+    'free_nats 1.0 (3.0 before)', for a person; '' where nothing is. A preset may have changed
+    since the run was begun, and nobody typed that."""
+    return ', '.join(
+        f'{field.name} {getattr(config, field.name)} ({getattr(before, field.name)} before)'
+        for field in dataclasses.fields(Config) if field.name not in FREE
+        and not field.metadata['model'] and not field.metadata['path']
+        and getattr(before, field.name) != getattr(config, field.name))

@@ -344,7 +344,7 @@ PRESETS = {
     # away, sensors agree late or never, encoders die (results/rates, results/steady). So more is
     # seen before the first update, sensors are withheld, encoders are ELU, returns come from a
     # slow copy of the value, and the prior learns at any divergence; imagination starts at every
-    # fourth entry, which is a third of an update's time saved (results/study).
+    # fourth entry, which is a third of an update's time saved (results/preset).
     'cpu': dict(
         steps=150000, prefill=20000, batch=16, length=32, conv_depth=16, expert_width=256,
         units=200, train_updates=50, pretrain=250, log_every=50, encoder_activation='elu',

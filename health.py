@@ -31,20 +31,21 @@ class Health:
         if ratio > RUNAWAY and values.get('value', 0.0) > 0:
             yield 'value', (
                 f'warning: the value is {ratio:.1f} times what the imagined reward allows: it '
-                'learns from itself; try a smaller --actor_rate, or a new run with --slow_value '
-                '0.02')
+                'learns from itself; try a smaller --actor_rate, or, where --slow_value is 0, a '
+                'new run with 0.02')
         entropy = values.get('actor_entropy', self.saturated)
         if entropy < self.saturated:
             yield 'actor', (
                 f'warning: the actor is saturated (entropy {entropy:.2g} nats): it tries nothing '
                 'else, and hardly learns; where the return is not yet what it should be, try '
-                '--entropy_bonus 0.001 or a smaller --actor_rate')
+                'a larger --entropy_bonus (0.001, if it was 0) or a smaller --actor_rate')
         for name, chance in values.items():
             loss = values.get(name.removeprefix('chance_') + '_loss')
             if name.startswith('chance_') and loss is not None and loss > CHANCE * chance:
                 what = name.removeprefix('chance_')
                 yield name, (
                     f'warning: the bound of {what} stays at chance: {what} does not come to agree '
-                    'with the latent; begin anew with --encoder_activation elu, a longer --prefill '
-                    'or --withhold, or, where its weight is small as that of touch, a larger '
-                    '--bound_weight (docs/troubleshooting.md)')
+                    'with the latent; begin anew with what it has not of --encoder_activation '
+                    'elu, --withhold 0.3, a longer --prefill and --pretrain, or, where its weight '
+                    'is small as that of touch, with a larger --bound_weight '
+                    '(docs/troubleshooting.md)')

@@ -169,7 +169,9 @@ class Trainer:
                 'other process trains there')
         path = str(self.folder / 'config.json')
         if os.path.exists(path):
-            commandline.check_resume(self.config, self.experiment.method.name, path)
+            before = commandline.check_resume(self.config, self.experiment.method.name, path)
+            if changed := commandline.changes(before, self.config):
+                self.say(f'note: from here on the run has other settings: {changed}')
         commandline.save(self.config, self.experiment.method.name, path)
 
     def __enter__(self):

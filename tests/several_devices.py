@@ -28,7 +28,7 @@ WORDS = ['--clip', '1', '--horizon', '2', '--batch', str(BATCH)]
 OWN = {
     'mummi': ['--withhold', '0.5', '--pcont', '--weight_decay', '0.1'],
     'cvrl': ['--use_sac', '--kl_balance', '0.5'],
-    'dreamer': ['--slow_value', '0.1']}
+    'dreamer': ['--slow_value', '0.1', '--imagine_every', '2']}
 
 
 class Whole:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import types
+import typing
 
 import pytest
 from hypothesis import given, settings
@@ -577,11 +578,21 @@ def test_preset_changes_real_fields_to_values_that_could_be_typed(preset):
     typed_ = parse(*(f'--{name}={value}' for name, value in PRESETS[preset].items()))
     for name, value in PRESETS[preset].items():
         assert getattr(found, name) == getattr(typed_, name) == value
-        assert type(value) is FIELDS[name].type, name
+        assert type(value) in (FIELDS[name].type, *typing.get_args(FIELDS[name].type)), name
     rest = set(FIELDS) - set(PRESETS[preset]) - {'preset', 'logdir', 'natural'}
     assert all(
         getattr(found, name) == mummi.METHOD.defaults.get(name, FIELDS[name].default)
         for name in rest)
+
+
+def test_what_a_resumed_run_learns_otherwise_is_named():
+    before = commandline.parse(mummi.METHOD, ['--logdir=unused', '--preset=debug'])
+    now = dataclasses.replace(
+        before, free_nats=1.0, withhold={'image': 0.5}, steps=700, logdir='other', envs=2,
+        natural_train='other.pkl')
+    assert commandline.changes(before, before) == ''
+    assert commandline.changes(before, now) == (
+        "free_nats 1.0 (3.0 before), withhold {'image': 0.5} (0.0 before)")
 
 
 def test_choices_of_the_preset_are_the_presets():

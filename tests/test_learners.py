@@ -150,6 +150,19 @@ def test_learners_follow_the_world_model_in_order_on_the_posterior_of_before_it_
         np.testing.assert_array_equal(one, np.reshape(other, one.shape))
 
 
+@pytest.mark.parametrize('words', [
+    ('--use_sac',), ('--actor_gradient', 'reinforce'), ('--use_sac', '--no-use_dreamer')])
+def test_imagination_starts_at_the_chosen_entries_however_the_actor_learns(
+        words, monkeypatch, eager):
+    agent = helpers.build('cvrl', '--imagine_every', '3', '--pcont', *words)
+    filtered = spy(monkeypatch, agent.world.dynamics, 'filter')
+    imagined = spy(monkeypatch, agent.world, 'imagine')
+    metrics = agent.train(helpers.tensors(helpers.sequences()))
+    assert np.isfinite(list(metrics.values())).all()
+    for one, other in zip(imagined[0][0][0], filtered[0][1][0]):
+        np.testing.assert_array_equal(one, np.reshape(other[:, 1::3], one.shape))
+
+
 def test_numbers_of_imagination_are_means_of_what_they_are_called(monkeypatch, eager):
     agent = helpers.build('dreamer', '--pcont', '--value_rate', '0', '--actor_rate', '0',
                           '--model_rate', '0')

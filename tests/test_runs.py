@@ -90,8 +90,8 @@ def trained(tmp_path_factory):
 def continued(trained, tmp_path_factory):
     """What later sessions made of copies of the runs, side by side: name -> (folder, output).
 
-    'longer': MuMMI's with more steps. 'damaged': CVRL's with more steps, after damage to its
-    newest checkpoint and an episode. 'picture': a new run of Dreamer from images alone, with
+    'longer': MuMMI's with more steps. 'damaged': CVRL's with more steps and another setting, after
+    damage to its newest checkpoint and an episode. 'picture': a new run of Dreamer from images alone, with
     the task of MuMMI's run and another seed. 'late': Dreamer's, as a kill in its last phase leaves
     it, with all episodes and without the last updates and evaluation.
     """
@@ -112,7 +112,8 @@ def continued(trained, tmp_path_factory):
     table.write_text(''.join(table.read_text().splitlines(True)[:-1]))
     processes = {
         'longer': debug('mummi', folders['longer'], *RUNS['mummi'][0], '--steps', 800),
-        'damaged': debug('cvrl', folders['damaged'], *RUNS['cvrl'][0], '--steps', 800),
+        'damaged': debug('cvrl', folders['damaged'], *RUNS['cvrl'][0], '--steps', 800,
+                         '--entropy_bonus', 0.01),
         'picture': debug(
             'dreamer', folders['picture'], '--task', 'dmc_walker_walk', '--sensors', 'image',
             '--seed', 1, '--steps', 300, '--no-natural'),
@@ -304,6 +305,15 @@ def test_the_same_command_with_more_steps_goes_on_where_the_run_ended(trained, c
     assert sorted(path.name for path in after.glob('*.index')) == [
         f'state-{number:09d}.index' for number in (10, 12, 14)]
     assert commandline.load(after / 'config.json')[0].steps == 800
+
+
+def test_settings_that_a_resumed_run_did_not_have_are_said(continued):
+    notes = {name: [line for line in out.splitlines() if line.startswith('note: ')]
+             for name, (_, out) in continued.items()}
+    said = notes.pop('damaged')
+    assert not any(notes.values())
+    assert said == [
+        'note: from here on the run has other settings: entropy_bonus 0.01 (0.0 before)']
 
 
 def test_a_resumed_run_repeats_no_episode(continued):
