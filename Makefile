@@ -64,6 +64,12 @@ results: .venv/installed
 		--metrics value,imagined_reward,actor_entropy,depth_loss,find_image_depth
 	$(BIN)/python plotting.py --indir results/rivals/runs --outdir results/rivals/figures \
 		--bin 10000 --metrics reward_loss,imagined_reward,value,actor_entropy
+	$(BIN)/python plotting.py --indir results/preset/runs results/rivals/runs \
+		--methods mummi --outdir results/preset/figures \
+		--by encoder_activation,imagine_every,train_updates,reward_weight --bin 10000 \
+		--metrics image_loss,find_image_depth,imagined_reward,value,actor_entropy
+	$(BIN)/python plotting.py --indir results/study/runs --outdir results/study/figures \
+		--bin 10000 --metrics reward_loss,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/small/runs --outdir results/small/figures \
 		--by kl_balance,sensors --bin 250 --metrics image_loss,divergence,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/wiping/runs --outdir results/wiping/figures \

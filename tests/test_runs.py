@@ -91,9 +91,9 @@ def continued(trained, tmp_path_factory):
     """What later sessions made of copies of the runs, side by side: name -> (folder, output).
 
     'longer': MuMMI's with more steps. 'damaged': CVRL's with more steps and another setting, after
-    damage to its newest checkpoint and an episode. 'picture': a new run of Dreamer from images alone, with
-    the task of MuMMI's run and another seed. 'late': Dreamer's, as a kill in its last phase leaves
-    it, with all episodes and without the last updates and evaluation.
+    damage to its newest checkpoint and an episode. 'picture': a new run of Dreamer from images
+    alone, with the task of MuMMI's run and another seed. 'late': Dreamer's, as a kill in its last
+    phase leaves it, with all episodes and without the last updates and evaluation.
     """
     root = tmp_path_factory.mktemp('continued')
     folders = {name: root / name for name in ('longer', 'damaged', 'picture', 'late')}
