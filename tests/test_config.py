@@ -585,6 +585,15 @@ def test_preset_changes_real_fields_to_values_that_could_be_typed(preset):
         for name in rest)
 
 
+def test_memory_is_estimated_by_the_starts_of_imagination(monkeypatch):
+    """4,000 x 50 starts of 100 decisions of 830 numbers are 33 GB; a fiftieth of them fits."""
+    monkeypatch.setattr(checks, 'available', lambda: 8e9)
+    words = ('--sensors', 'touch', '--batch', '4000', '--horizon', '100', '--units', '600')
+    with pytest.raises(UserError, match='GB of memory'):
+        parse(*words)
+    assert parse(*words, '--imagine_every', '50').batch == 4000
+
+
 def test_what_a_resumed_run_learns_otherwise_is_named():
     before = commandline.parse(mummi.METHOD, ['--logdir=unused', '--preset=debug'])
     now = dataclasses.replace(
