@@ -1,51 +1,20 @@
-"""The convolutions of the picture encoders and decoders: those of TensorFlow, and by faster ways
-what it computes slowly on a processor.
+"""The transposed convolution of the picture decoders, by a faster way where TensorFlow's is slow
+on a processor.
 
-Both have stride 2 and no padding. What differs from TensorFlow's own operations is the order in
-which numbers are summed, so results are the same to rounding. docs/speed.md has what it saves.
+What differs from TensorFlow's own operation is the order in which numbers are summed, so results
+are the same to rounding. docs/speed.md has what it saves.
 """
 
 import tensorflow as tf
 
 STRIDE = 2
-# Positions (height times width) of an output up to which the kernel's gradient is one product.
-FEW_POSITIONS = 4
 # Channels of an output up to which it is made at a quarter of its size.
 FEW_CHANNELS = 4
 
 
-def convolution(x, kernel):
-    """x [N, h, w, i] by kernel [k, k, i, o]: [N, (h - k) // 2 + 1, (w - k) // 2 + 1, o]."""
-    outputs = tf.nn.conv2d(x, kernel, STRIDE, 'VALID')
-    if outputs.shape[1] * outputs.shape[2] > FEW_POSITIONS:
-        return outputs
-    return _convolution_to_few(x, tf.convert_to_tensor(kernel))
-
-
-@tf.custom_gradient
-def _convolution_to_few(x, kernel):
-    """`convolution` to few positions, whose kernel's gradient is a product of all patches of x
-    and what comes back: TensorFlow's takes three times as long there."""
-    outputs = tf.nn.conv2d(x, kernel, STRIDE, 'VALID')
-    size, _, channels, width = kernel.shape
-    corners = [(STRIDE * row, STRIDE * column)
-               for row in range(outputs.shape[1]) for column in range(outputs.shape[2])]
-
-    def gradient(upstream):
-        patches = tf.stack(
-            [x[:, row:row + size, column:column + size] for row, column in corners], 1)
-        patches = tf.reshape(patches, [-1, size * size * channels])
-        return (
-            tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream,
-                strides=[1, STRIDE, STRIDE, 1], padding='VALID'),
-            tf.reshape(tf.matmul(
-                patches, tf.reshape(upstream, [-1, width]), transpose_a=True), kernel.shape))
-    return outputs, gradient
-
-
 def transposed(x, kernel):
-    """x [N, h, w, i] by kernel [k, k, o, i]: [N, 2 h + k - 2, 2 w + k - 2, o]."""
+    """x [N, h, w, i] by kernel [k, k, o, i], stride 2, no padding:
+    [N, 2 h + k - 2, 2 w + k - 2, o]."""
     if kernel.shape[2] > FEW_CHANNELS:
         return _transposed(x, kernel)
     return _transposed_to_few(x, tf.convert_to_tensor(kernel))

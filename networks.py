@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 import tf_keras
 
 from config import SENSORS, flag
-from convolutions import convolution, transposed
+from convolutions import transposed
 from replicas import gathered, number
 
 tfd, tfb = tfp.distributions, tfp.bijectors
@@ -146,7 +146,7 @@ class PictureEncoder(tf.Module):
                 kernel = tf.cast(kernel * row.scale, compute)
             else:
                 kernel, bias = (self.precision.weight(v, compute) for v in (kernel, bias))
-            x = self.activation(add_bias(convolution(x, kernel), bias))
+            x = self.activation(add_bias(tf.nn.conv2d(x, kernel, 2, 'VALID'), bias))
         return tf.reshape(x, [*raw.shape[:-3], math.prod(x.shape[1:])])
 
 
