@@ -33,10 +33,12 @@ def span(text):
 
 
 def within(frame, name, steps):
-    """Mean of a column over the rows in (first, last]; nan where the log does not reach last."""
+    """Mean of a column over the rows in (first, last]; nan where the log ends before last: by
+    more than the largest distance of its rows."""
     first, last = steps
     chosen = frame[(frame['step'] > first) & (frame['step'] <= last)]
-    reached = len(frame) and frame['step'].max() >= last - (last - first) / 2
+    apart = frame['step'].sort_values().diff().max() if len(frame) > 1 else 0
+    reached = len(frame) and frame['step'].max() > last - max(apart, 1)
     return chosen[name].mean() if reached and len(chosen) else np.nan
 
 
@@ -73,8 +75,11 @@ def points(indirs, metrics, at, returns, methods=(), tasks=()):
 def relation(frame):
     """Spearman's rank correlation of the points, its two-sided p value and their number, in
     words."""
-    if len(frame) < LEAST_RUNS or frame['value'].nunique() < 2:
+    if len(frame) < LEAST_RUNS:
         return f'{len(frame)} runs, too few for a correlation'
+    for name in 'value', 'return':
+        if frame[name].nunique() < 2:
+            return f'{len(frame)} runs, whose {name} is the same: no correlation'
     found = stats.spearmanr(frame['value'], frame['return'])
     return f'rank correlation {found.statistic:.2f} (p = {found.pvalue:.2f}, {len(frame)} runs)'
 

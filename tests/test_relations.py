@@ -33,7 +33,7 @@ def make_run(folder, seed, value, gained, steps=50000, method='mummi'):
 def runs(tmp_path):
     for seed, (value, gained) in enumerate([(0.1, 100), (0.3, 250), (0.2, 300), (0.4, 400)]):
         make_run(tmp_path / 'runs' / str(seed), seed, value, gained)
-    make_run(tmp_path / 'runs' / 'short', 9, 0.9, 900, steps=30000)
+    make_run(tmp_path / 'runs' / 'short', 9, 0.9, 900, steps=48000)
     return tmp_path
 
 
@@ -45,6 +45,8 @@ def test_a_point_is_the_mean_of_the_metric_and_of_the_return_at_their_steps(runs
     assert 'short: left out' in capsys.readouterr().out
     assert '0.80' in relations.relation(frame) and '4 runs' in relations.relation(frame)
     assert 'too few' in relations.relation(frame[:3])
+    for name in 'value', 'return':
+        assert f'whose {name} is the same' in relations.relation(frame.assign(**{name: 0.0}))
 
 
 def test_the_figure_and_its_points_are_written(runs, capsys):
