@@ -269,8 +269,12 @@ def candidates(rows, flags):
     [N, width] whose flag [N] is set, of the whole batch where replicas share it."""
     others = gathered(flags)
     earlier = others[:number() * flags.shape[0]]
-    before = tf.math.count_nonzero(earlier > 0, dtype=tf.int32) if number() else 0
-    return tf.gather_nd(gathered(rows), tf.where(others > 0)), before
+    rows, before = tf.gather_nd(gathered(rows), tf.where(others > 0)), 0
+    if number():
+        before = tf.math.count_nonzero(earlier > 0, dtype=tf.int32)
+        # A share without rows of its own may be the last: there is no diagonal after all rows.
+        before = tf.minimum(before, tf.maximum(tf.shape(rows)[0] - 1, 0))
+    return rows, before
 
 
 def log_normal(value, mean):

@@ -7,11 +7,13 @@ import subprocess
 import sys
 
 import helpers
+import numpy as np
 import pytest
 import stubs
 import tensorflow as tf
 
 import commandline
+import networks
 import replicas
 import training
 from config import UserError
@@ -41,6 +43,23 @@ def test_on_one_device_nothing_is_shared():
     random = tf.random.Generator.from_seed(0)
     given = replicas.run(strategy, lambda *both: both, batch, random)
     assert given[0] is batch and given[1] is random
+
+
+@pytest.mark.parametrize('flags', [[1, 1], [0, 0]])
+def test_a_share_may_have_nothing_of_a_sensor(flags, monkeypatch, eager):
+    """The second share of two; the first has two steps, one of them with the sensor."""
+    ahead, code, mean = (helpers.normals(1, 2, 4, seed=seed) for seed in range(3))
+    other = {1: np.float32([1, 0]), 2: ahead[0]}  # by the rank of what is gathered
+    monkeypatch.setattr(networks, 'number', lambda: 1)
+    monkeypatch.setattr(
+        networks, 'gathered', lambda rows: tf.concat([other[len(rows.shape)], rows], 0))
+    representation = helpers.build('mummi').world.representation
+    found = representation.bound(*map(tf.constant, (code, mean, np.float32([flags]))))
+    wanted = np.zeros((1, 2))
+    if all(flags):
+        ratios = -np.sum((code[0][:, None] - np.concatenate([ahead[0][:1], mean[0]])) ** 2, -1)
+        wanted[0] = ratios[[0, 1], [1, 2]] - np.log(np.exp(ratios).sum(1))
+    helpers.close(found, wanted)
 
 
 def test_streams_of_replicas_differ_and_move_on_and_begin_again_by_the_seed():
