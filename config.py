@@ -261,7 +261,7 @@ class Config:
         'posterior back, above the free nats (DreamerV2); 0: not told apart.', low=0, high=1)
     withhold: Ratios = option(
         0.0, 'Chance that a training sequence is filtered without a sensor though it is there '
-        '(never without all that are named), while it is still scored or predicted; as '
+        '(none is where all of the sensors would be), while it is still scored or predicted; as '
         'miss_ratio.', low=0, high=1)
     pcont: bool = option(
         False, 'Learn when episodes end, and discount imagination by it; True in gym and atari '

@@ -18,6 +18,7 @@ import networks
 from config import flag, ratios
 from optimisers import adam, minimise
 from replicas import count
+from soft_actor_critic import departures
 
 
 class WorldLearner(tf.Module):
@@ -28,6 +29,7 @@ class WorldLearner(tf.Module):
         self.world = world
         chances = ratios(config.withhold, world.representation.encoders)
         self.chances = {sensor: chance for sensor, chance in chances.items() if chance}
+        self.spare = len(self.chances) < len(chances)  # one is there that is never withheld
         self.optimiser = adam(
             'model', world.trainable_variables, config.model_rate, config, precision)
 
@@ -48,11 +50,13 @@ class WorldLearner(tf.Module):
 
     def withheld(self, count, random):
         """sensor -> bool [count, 1, 1]: the sequences from whose embedding it is withheld, each
-        sensor by its own chance, and never all that have one; {} without chances."""
+        sensor by its own chance; none where these would be all sensors that there are. {} without
+        chances."""
         if not self.chances:
             return {}
         drawn = random.uniform([count, 1, 1, len(self.chances)]) < list(self.chances.values())
-        drawn &= ~tf.reduce_all(drawn, -1, keepdims=True)
+        if not self.spare:
+            drawn &= ~tf.reduce_all(drawn, -1, keepdims=True)
         return dict(zip(self.chances, tf.unstack(drawn, axis=-1)))
 
 
@@ -93,9 +97,10 @@ class BehaviourLearner(tf.Module):
         count = start.stochastic.shape[0]
         prior_noise = random.normal([config.horizon, count, config.stoch])
         actor_noise = actions.noise(random, config.horizon, count)
-        # From the last entry no transition leads on.
-        real = posterior.features()[:, :-1]
-        soft_noise = actions.noise(random, *real.shape[:-1]) if self.soft else None
+        if self.soft:
+            # From the last entry no transition leads on.
+            left = posterior.features()[:, :-1]
+            soft = left, actions.noise(random, *left.shape[:-1]), departures(batch)
         # Where nothing is learned of ends, all entries are as if the episode went on.
         alive = tf.reshape(batch['discount'][:, chosen], [-1]) if config.pcont else 1.0
 
@@ -105,8 +110,8 @@ class BehaviourLearner(tf.Module):
                 self.world, features, entropy, alive, *held)
             terms = [imagined] if config.use_dreamer else []
             if self.soft:
-                metrics['soft_actor_loss'] = soft = self.soft.actor_loss(real, soft_noise)
-                terms.append(config.sac_weight * soft)
+                metrics['soft_actor_loss'] = loss = self.soft.actor_loss(*soft)
+                terms.append(config.sac_weight * loss)
             return [tf.add_n(terms), value], (metrics, entropy)
 
         (actor, value), (metrics, entropy) = minimise([self.actor, self.value], losses)

@@ -242,9 +242,11 @@ class ActorCritic(tf.Module):
         # The chance that an imagined state is reached at all: 1 for the first.
         weights = tf.stop_gradient(tf.math.cumprod(
             tf.concat([tf.ones_like(discounts[:1]) * alive, discounts[:-2]], 0), 0))
-        actor_loss = -tf.reduce_mean(weights * ascended)
         if self.config.entropy_bonus:
-            actor_loss -= self.config.entropy_bonus * tf.reduce_mean(entropy)
+            # An action's entropy has the weight of the state that it leads to, or by REINFORCE of
+            # the state in which it is taken: nothing is decided after the end of a task.
+            ascended += self.config.entropy_bonus * entropy[:weights.shape[0]]
+        actor_loss = -tf.reduce_mean(weights * ascended)
         value_loss = -tf.reduce_mean(
             weights * log_normal(tf.stop_gradient(returns), values[:-1]))
         metrics = {

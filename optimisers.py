@@ -78,10 +78,11 @@ class Optimiser(tf.Module):
                 beta2=0.999, epsilon=1e-7, grad=tf.cast(gradient, tf.float32) * factor)
 
 
-def adam(name, variables, rate, config, precision):
-    """The `Optimiser` of a part of an agent, with the configuration's clipping and decay."""
+def adam(name, variables, rate, config, precision, decays=True):
+    """The `Optimiser` of a part of an agent, with the configuration's clipping and, where it is a
+    network that `decays`, its weight decay."""
     return Optimiser(
-        name, variables, rate, config.clip, config.weight_decay,
+        name, variables, rate, config.clip, config.weight_decay * decays,
         loss_scaling=precision.compute == tf.float16)
 
 

@@ -12,6 +12,15 @@ from networks import Perceptron
 from optimisers import SlowCopy, adam, minimise
 
 
+def departures(batch):
+    """1 for the entries [B, L - 1] from which a transition leads on, 0 where the next one begins
+    another episode."""
+    reward = batch['reward'][:, 1:]
+    if 'is_first' not in batch:
+        return tf.ones_like(reward)
+    return 1 - tf.cast(batch['is_first'][:, 1:], reward.dtype)
+
+
 class Critics(tf.Module):
     """Two Q functions: features [..., F] and actions [..., A] -> [2, ...]."""
 
@@ -47,8 +56,9 @@ class SoftActorCritic(tf.Module):
         self.critic = [
             adam(f'critic_{number}', critic.trainable_variables, config.critic_rate, config,
                  precision) for number, critic in enumerate(self.critics.pair)]
-        self.temperature = adam('temperature', [self.log_temperature],
-                                config.temperature_rate, config, precision)
+        # No weight decay: it would draw the temperature to 1 and not to what the entropy asks.
+        self.temperature = adam('temperature', [self.log_temperature], config.temperature_rate,
+                                config, precision, decays=False)
 
     def optimisers(self):
         return [*self.critic, self.temperature]
@@ -74,8 +84,7 @@ class SoftActorCritic(tf.Module):
         action, reward, discount = (
             batch[key][:, 1:] for key in ('action', 'reward', 'discount'))
         noise = self.behaviour.actions.noise(random, 2, *reward.shape)
-        # From the last entry of an episode nothing leads to the first of another.
-        real = 1 - tf.cast(batch['is_first'][:, 1:], tf.float32) if 'is_first' in batch else 1.0
+        real = departures(batch)
         target = self.target(after, reward, discount, noise[0])
 
         def critic_losses():
@@ -89,7 +98,7 @@ class SoftActorCritic(tf.Module):
 
         def temperature_losses():
             # Entropy below -A raises the temperature, entropy above lowers it.
-            excess = tf.reduce_mean(logs) - self.behaviour.actions.size
+            excess = tf.reduce_mean(real * (logs - self.behaviour.actions.size))
             return [-tf.exp(self.log_temperature) * excess], None
 
         critic_norms, metrics = minimise(self.critic, critic_losses)
@@ -99,9 +108,10 @@ class SoftActorCritic(tf.Module):
             'critic_gradient': tf.linalg.global_norm(critic_norms),
             'temperature': tf.exp(self.log_temperature), 'soft_entropy': -tf.reduce_mean(logs)}
 
-    def actor_loss(self, features, noise):
+    def actor_loss(self, features, noise, real):
         """L_SAC, scalar: mean( alpha log pi(a | s) - min Q(s, a) ) over features [..., F], each
-        action a drawn by noise [..., A]."""
+        action a drawn by noise [..., A]. real [...], of `departures`: states at the end of an
+        episode have no loss, as the critics learn nothing of actions there."""
         action, logs = self.behaviour.policy(features).sample_and_log(noise)
         value = tf.reduce_min(self.critics(features, action), 0)
-        return tf.reduce_mean(tf.exp(self.log_temperature) * logs - value)
+        return tf.reduce_mean(real * (tf.exp(self.log_temperature) * logs - value))

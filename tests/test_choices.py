@@ -20,6 +20,7 @@ import training
 import wrappers
 from config import SENSORS, UserError, flag
 from precision import Precision
+from soft_actor_critic import departures
 
 CORRIDOR = 'gym_corridor:Corridor-v0'
 RIGHT, LEFT = np.float32([0, 1]), np.float32([1, 0])
@@ -128,7 +129,7 @@ def test_filter_starts_from_zeros_where_an_episode_begins():
 
 def test_end_of_a_task_is_no_start_of_imagination(eager, monkeypatch):
     """With --pcont; what is imagined from there moves neither actor nor value."""
-    agent = helpers.build('mummi', '--pcont')
+    agent = helpers.build('mummi', '--pcont', '--entropy_bonus', '0.5')
     calls = helpers.spy(monkeypatch, agent.behaviour, 'losses')
     batch = helpers.sequences()
     agent.train(helpers.tensors(batch))
@@ -145,14 +146,17 @@ def test_end_of_a_task_is_no_start_of_imagination(eager, monkeypatch):
         helpers.close(mine, theirs * share, 1e-4)
 
 
+def latents(agent):
+    return agent.world.dynamics.initial(4).map(
+        lambda part: tf.constant(helpers.normals(4, 8, part.shape[-1])))
+
+
 def test_soft_critics_do_not_learn_from_one_episode_to_another(eager):
     def critic_loss(batch):
         agent = helpers.build('cvrl', '--use_sac')
         agent.random = helpers.constant_noise()
-        posterior = agent.world.dynamics.initial(4).map(
-            lambda part: tf.constant(helpers.normals(4, 8, part.shape[-1])))
         return float(agent.learners['soft'].learn(
-            posterior, helpers.tensors(batch), agent.random)['critic_loss'])
+            latents(agent), helpers.tensors(batch), agent.random)['critic_loss'])
     batch = helpers.sequences() | {'is_first': np.zeros((4, 8), bool)}
     batch['is_first'][:, 5] = True
     absurd = batch | {'reward': batch['reward'].copy()}
@@ -160,6 +164,34 @@ def test_soft_critics_do_not_learn_from_one_episode_to_another(eager):
     assert critic_loss(batch) == critic_loss(absurd)
     absurd['reward'][:, 4] = 100
     assert critic_loss(absurd) > 10 * critic_loss(batch)
+
+
+def test_nothing_is_learned_softly_of_actions_at_the_end_of_an_episode(eager):
+    """Its critics learn nothing of them."""
+    batch = helpers.sequences() | {'is_first': np.zeros((4, 8), bool)}
+    batch['is_first'][:, 5] = True
+    agent = helpers.build('cvrl', '--use_sac', '--no-use_dreamer')
+    helpers.shake(agent)
+    soft, noise = agent.learners['soft'], tf.fill([4, 7, helpers.ACTIONS], 0.5)
+    real = departures(helpers.tensors(batch))
+    np.testing.assert_array_equal(real, [[1, 1, 1, 1, 0, 1, 1]] * 4)
+    features = tf.constant(helpers.normals(4, 7, agent.world.width))
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        loss = soft.actor_loss(features, noise, real)
+    sizes = np.abs(tape.gradient(loss, features)).sum(-1)
+    assert np.all((sizes > 0) == (real.numpy() > 0))
+    # Whether the temperature rises depends on the other entries alone.
+    agent.behaviour.policy = lambda features: types.SimpleNamespace(
+        sample_and_log=lambda noise: (tf.zeros(noise.shape), tf.where(
+            departures(helpers.tensors(batch)) > 0, -1000.0, 1e9)))
+    agent.random = helpers.constant_noise()
+    found = []
+    soft.temperature = types.SimpleNamespace(
+        trained=(soft.log_temperature,), scaled=lambda loss: loss,
+        update=lambda gradients: found.append(float(gradients[0])))
+    soft.learn(latents(agent), helpers.tensors(batch), agent.random)
+    assert found[0] > 0
 
 
 # --- Choices ---
@@ -271,6 +303,7 @@ def test_reinforce_has_the_gradient_of_log_probability_times_advantage():
     for k in range(3):
         advantage = plain_return(rewards, discounts, values, k) - values[k]
         weight = alive * np.prod(discounts[:k], 0)
+        wanted[k] *= weight[:, None]
         wanted[k] -= (weight * advantage)[:, None] * (chosen[k] - chances[k])
     helpers.close(found, wanted / 15)
 

@@ -361,14 +361,22 @@ def test_slow_value_follows_the_value_and_is_what_returns_are_bootstrapped_from(
     assert value_loss > 1000 and metrics['value'] > 50
 
 
-def test_sensors_are_withheld_from_whole_sequences_by_their_chances_and_never_all(eager):
-    learner = helpers.build('mummi', '--withhold', 'image=0.3,depth=0.6').world_learner
+@pytest.mark.parametrize('chances, wanted', [
+    ({'image': 0.3}, [0.3]), ({'image': 0.3, 'depth': 0.6}, [0.3, 0.6]),
+    # Where all would be withheld, none is.
+    ({'image': 0.3, 'depth': 0.6, 'touch': 0.5}, [0.3 - 0.09, 0.6 - 0.09, 0.5 - 0.09])])
+def test_sensors_are_withheld_from_whole_sequences_by_their_chances_and_never_all(
+        chances, wanted, eager):
+    words = ','.join(f'{sensor}={chance}' for sensor, chance in chances.items())
+    learner = helpers.build('mummi', '--withhold', words).world_learner
     drawn = learner.withheld(20000, tf.random.Generator.from_seed(0))
-    assert set(drawn) == {'image', 'depth'}
-    image, depth = (drawn[name].numpy() for name in ('image', 'depth'))
-    assert image.shape == (20000, 1, 1) and not np.any(image & depth)
-    # Alone: drawn, and the other not.
-    np.testing.assert_allclose([image.mean(), depth.mean()], [0.3 * 0.4, 0.6 * 0.7], atol=0.01)
+    assert list(drawn) == list(chances)
+    drawn = np.stack([hidden.numpy() for hidden in drawn.values()])
+    assert drawn.shape[1:] == (20000, 1, 1) and not np.any(drawn.sum(0) == 3)
+    np.testing.assert_allclose(drawn.mean((1, 2, 3)), wanted, atol=0.01)
+
+
+def test_nothing_is_withheld_without_chances(eager):
     assert helpers.build('mummi').world_learner.withheld(
         4, tf.random.Generator.from_seed(0)) == {}
 

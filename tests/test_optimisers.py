@@ -99,7 +99,10 @@ def test_optimisers_take_their_rates_and_clipping_from_the_configuration():
     found = helpers.build('mummi', *words).optimisers
     assert {name: optimiser.rate for name, optimiser in found.items()} == dict(
         model=1, actor=2, value=3, decoders=1, critic_0=4, critic_1=4, temperature=7)
-    assert {(o.clip, o.weight_decay) for o in found.values()} == {(5, 6)}
+    assert {o.clip for o in found.values()} == {5}
+    # A decaying temperature would be drawn to 1, and not to what the entropy asks.
+    assert {name: o.weight_decay for name, o in found.items()} == dict.fromkeys(found, 6) | {
+        'temperature': 0}
 
 
 def test_seed_decides_the_weights():

@@ -72,7 +72,7 @@ def test_soft_losses_are_over_transitions_along_time(soft_agent):
     metrics = soft.learn(
         posterior(soft_agent, given), helpers.tensors(batch), soft_agent.random)
     close(metrics['critic_loss'], critic_loss)
-    close(soft.actor_loss(given[:, :-1], noise), actor_loss)
+    close(soft.actor_loss(given[:, :-1], noise, 1.0), actor_loss)
     close(metrics['soft_entropy'], entropy)
 
 
@@ -108,7 +108,7 @@ def test_gradient_of_the_soft_loss_goes_through_the_action_into_the_actor_alone(
     actor = soft_agent.behaviour.actor.trainable_variables
     noise = tf.fill([3, 4, ACTIONS], 0.5)
     with tf.GradientTape(persistent=True) as tape:
-        loss = soft.actor_loss(features, noise)
+        loss = soft.actor_loss(features, noise, 1.0)
         action, logs = soft_agent.behaviour.policy(features).sample_and_log(noise)
         plain = tf.reduce_mean(np.exp(-1) * logs - tf.minimum(*(
             critic(tf.concat([features, action], -1))[..., 0] for critic in soft.critics.pair)))
