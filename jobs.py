@@ -6,6 +6,7 @@ is done already and where it is under way. Nothing here imports TensorFlow or Ra
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import socket
@@ -83,9 +84,17 @@ class Job:
             file.write(f'{text}\n'.encode())
 
     def missing(self):
-        """The command lines that have not come to their end."""
+        """The command lines that have not come to their end, and all after the first of them."""
         done = self.record().get('done', [])
-        return [command for command in self.commands if command not in done]
+        return list(itertools.dropwhile(lambda command: command in done, self.commands))
+
+    def finish(self, command):
+        """Write down that a command line has come to its end. Those after it are to be done again:
+        a run that was trained on is judged anew."""
+        commands = self.commands
+        after = commands[commands.index(command) + 1:]
+        done = [other for other in self.record().get('done', []) if other not in after]
+        self.write(done=[*done, command])
 
 
 def sees(study, token, script):
@@ -116,7 +125,7 @@ def work(job):
         if code:
             ended = f'was killed by signal {-code}' if code < 0 else f'ended with code {code}'
             raise Failed(f'{os.path.basename(job.script)} {ended}: {line}')
-        job.write(done=[*job.record().get('done', []), command])
+        job.finish(command)
     return ''
 
 
