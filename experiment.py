@@ -165,8 +165,9 @@ class Trained:
         was None, which begins an episode.
 
         observation: sensor -> raw values of N environments [N, ...], actions [N, A]; or of one
-        alone [...], actions [A]. A sensor that is left out, or None, is missing, as one whose
-        flag, <sensor>_flag [N, 1], is 0; without flags, what is there is present.
+        alone [...], actions [A]. A sensor that is left out, or None, is missing, whatever its
+        flag says, as one whose flag, <sensor>_flag [N, 1], is 0; without a flag, what is there is
+        present.
         """
         shapes, spaces = self.experiment.shapes, self.experiment.description.observation_space
         given = {sensor: np.asarray(observation[sensor]) for sensor in shapes
@@ -183,7 +184,9 @@ class Trained:
                 raise ValueError(f'{sensor} is {list(raw.shape)}, not {[count, *shape]}')
             values[sensor] = tf.constant(
                 raw.reshape(count, *shape).astype(spaces[sensor].dtype))
-            present = observation.get(flag(sensor), np.full((count, 1), sensor in given))
+            present = np.zeros((count, 1))
+            if sensor in given:
+                present = observation.get(flag(sensor), np.ones((count, 1)))
             values[flag(sensor)] = tf.constant(
                 np.asarray(present, np.float32).reshape(count, 1))
         values['is_first'] = tf.constant(np.full(count, state is None))

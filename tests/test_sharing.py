@@ -4,12 +4,14 @@ import json
 import pathlib
 import re
 import shutil
+import types
 
 import helpers
 import numpy as np
 import pandas as pd
 import pytest
 import stubs
+import tensorflow as tf
 
 import card
 import commandline
@@ -226,6 +228,23 @@ def test_one_robot_alone_acts_as_one_of_many_and_may_lack_a_sensor(shared):
             trained.policy({'image': seen})
         with pytest.raises(ValueError, match='touch is'):
             trained.policy({'touch': seen[:, :3]})
+
+
+def test_what_is_left_out_of_an_observation_is_missing_whatever_its_flag_says():
+    shapes, given = {'touch': (6,), 'force': (2,)}, []
+    spaces = {sensor: types.SimpleNamespace(dtype=np.float32) for sensor in shapes}
+    agent = types.SimpleNamespace(initial=lambda count: None, policy=lambda values, *_: (
+        given.append(values) or tf.zeros([1, 2]), None))
+    trained = experiment.Trained(types.SimpleNamespace(
+        shapes=shapes, restored=lambda: (agent, 0, None),
+        description=types.SimpleNamespace(observation_space=spaces)))
+    flags = {'touch_flag': [1], 'force_flag': [1]}
+    for observation in {'touch': np.ones(6), 'force': None}, {'touch': np.ones(6)}:
+        trained.policy(observation | flags)
+        assert (given[-1]['touch_flag'], given[-1]['force_flag']) == (1, 0)
+        assert not np.any(given[-1]['force'])
+    trained.policy({'touch': np.ones(6), 'force': np.ones(2), 'touch_flag': [0]})
+    assert (given[-1]['touch_flag'], given[-1]['force_flag']) == (0, 1)
 
 
 def test_a_folder_that_holds_no_run_of_a_script_here_is_not_loaded(tmp_path):
