@@ -125,6 +125,12 @@ class Trainer:
             sharing.restore(self.agent, config.init)
             self.say(f'begins with the weights of {config.init}')
         self.agent.refresh()
+        if resumed and self.progress.begun and not self.replay.number:
+            raise UserError(
+                f'{self.folder} has a checkpoint at {int(self.progress.step):,} steps and no '
+                f'episodes to go on from; put {self.folder / "episodes"} back, or begin another '
+                f'run with these weights: --export FOLDER here, then --logdir ANOTHER --init '
+                'FOLDER')
         if not resumed and self.replay.number:
             records.begin_anew(
                 self.logger, self.replay, bool(self.checkpoints.paths()), self.say)
@@ -253,9 +259,8 @@ class Trainer:
             for row, episode in finished:
                 number = self.replay.number
                 self.replay.add(episode)
-                # The return of a part is no point of a curve.
-                part = mode == 'train' and driver.cut[row]
-                self._episode('cut' if part else mode, episode, number)
+                # The return of a part is no point of a curve, nor of what random actions get.
+                self._episode('cut' if driver.cut[row] else mode, episode, number)
 
     def _can_sample(self):
         return any(self.replay.ends(self.config.length)[-1:])

@@ -221,6 +221,16 @@ def test_a_run_whose_checkpoints_are_all_damaged_goes_on_from_its_episodes(
         long(1).folder / 'metrics.csv').read_bytes()
 
 
+def test_a_run_whose_episodes_are_gone_is_refused_and_left_as_it_is(long, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(long(1).folder, folder)
+    shutil.rmtree(folder / 'episodes')
+    before = {path.name: path.read_bytes() for path in folder.glob('*.csv')}
+    with pytest.raises(UserError, match='at 120 steps and no episodes .*--export.*--init'):
+        stubs.trained(folder, *ONE, '--steps', '240')
+    assert before == {path.name: path.read_bytes() for path in folder.glob('*.csv')}
+
+
 # --- Not finite ---------------------------------------------------------------------------
 
 

@@ -299,6 +299,7 @@ def test_the_part_of_an_episode_that_was_cut_is_learned_from_and_no_point_of_a_c
     table = pd.read_csv(run.folder / 'episodes.csv')
     modes = table['mode'].tolist()
     assert set(modes) == {'prefill', 'train', 'cut'} and len(modes) == len(stored(run.folder))
+    assert modes.index('cut') < modes.index('train')  # also among random actions
     assert (table['length'][table['mode'] == 'cut'] == 2 * LIMIT).all()
     whole = table['return'][table['mode'] != 'cut']
     assert list(run.trainer.last_returns) == pytest.approx(list(whole), 1e-5)
