@@ -14,6 +14,7 @@ from scipy import special, stats
 
 import config
 import environments
+import files
 from logs import everyone, order, short, told
 
 FINAL = 0.1  # the final return is the mean of this last part of the training episodes
@@ -131,17 +132,18 @@ def interval(tasks):
 def aggregate(groups):
     """Frame with columns method, at ('final' or a missing ratio), point, low, high, runs, tasks.
 
-    Scores are returns over the largest return of the control suite, a reward of 1 at each of
-    time_limit (1000) steps; tasks whose rewards have no such bound are left out. A method has only
+    Scores are returns over the largest that there can be (in the control suite a reward of 1 at
+    each of 1000 steps); tasks whose rewards have no such bound are left out. A method has only
     the tasks on which it has LEAST_RUNS runs, and only tasks that all methods with such a one have
     are compared; printed lines name the rest.
     """
     scores = []
     for run in everyone(groups):
-        if not environments.largest_reward(run.config.task):
+        largest = environments.largest_return(run.config.task, run.config.time_limit)
+        if not largest:
             continue
         found = evaluations([run], 'ratio')['mean'].to_dict()
-        scores += [(at, run.method, run.config.task, value / (run.config.time_limit or 1000))
+        scores += [(at, run.method, run.config.task, value / largest)
                    for at, value in ({'final': final_return(run)} | found).items()]
     scores = pd.DataFrame(scores, columns=['at', 'method', 'task', 'score']).dropna()
     rows, said = [], set()
@@ -242,9 +244,9 @@ def markdown(header, rows):
 
 def write_csv(frame, outdir, name, **words):
     """By an open file, since pandas would take some names of folders for addresses."""
-    path = os.path.join(outdir, f'{name}.csv')
-    with open(path, 'w', encoding='utf-8', errors='backslashreplace', newline='') as file:
-        frame.to_csv(file, index=False, lineterminator='\n', **words)
+    with files.writing(os.path.join(outdir, f'{name}.csv')) as file:
+        frame.to_csv(file, index=False, lineterminator='\n', encoding='utf-8',
+                     errors='backslashreplace', **words)
 
 
 def blocks(frame):
@@ -288,7 +290,6 @@ def write_table(frame, outdir):
     text = '\n\n'.join('\n'.join(
         textwrap.wrap(block, 98) if isinstance(block, str) else markdown(*block))
         for block in found)
-    with open(os.path.join(outdir, 'table.md'), 'w', encoding='utf-8',
-              errors='backslashreplace') as file:
-        file.write(f'{text}\n')
+    with files.writing(os.path.join(outdir, 'table.md')) as file:
+        file.write(f'{text}\n'.encode(errors='backslashreplace'))
     return found

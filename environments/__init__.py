@@ -9,6 +9,7 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import Callable
 
 from config import UserError
 
@@ -24,7 +25,7 @@ class Family:
     defaults: options whose defaults are others for these tasks, option -> value.
     options: options that are for these tasks alone.
     backgrounds: whether natural videos can be put behind what the image shows.
-    largest_reward: of a step, where the least is 0; or None.
+    largest_return: of an episode by `--time_limit`, where the least is 0; or None.
     """
 
     file: str
@@ -34,7 +35,7 @@ class Family:
     defaults: dict = dataclasses.field(default_factory=dict)
     options: tuple = ()
     backgrounds: bool = False
-    largest_reward: float | None = None
+    largest_return: Callable[[int], float] | None = None
 
     def make(self, config, seed):
         return importlib.import_module(f'environments.{self.file}').make(config, seed)
@@ -46,9 +47,10 @@ ENDING = dict(pcont=True, across_episodes=True)
 FAMILIES = {
     'dmc': Family(
         'control_suite', 'dmc_<domain>_<task>', 'dmc_[^_]+_.+', 'dmc_walker_walk',
-        backgrounds=True, largest_reward=1.0),
+        backgrounds=True, largest_return=lambda limit: 1.0 * (limit or 1000)),
     'wipe': Family(
-        'wiping', 'wipe_table', 'wipe_table', 'wipe_table', backgrounds=True, largest_reward=1.0),
+        'wiping', 'wipe_table', 'wipe_table', 'wipe_table', backgrounds=True,
+        largest_return=lambda limit: 0.5 * min(limit or 400, 400), defaults=dict(time_limit=400)),
     'gym': Family(
         'gymnasium_tasks', 'gym_<id> or gym_<module>:<id>', 'gym_([^:]+:)?[^:]+',
         'gym_Pendulum-v1', options=('sensor_map',),
@@ -76,10 +78,11 @@ def defaults(task):
     return dict(row.defaults) if row else {}
 
 
-def largest_reward(task):
-    """The largest reward of a step of `task`, or None where none is known."""
+def largest_return(task, time_limit):
+    """The largest return of an episode of `task` with a `--time_limit`, or None where none is
+    known."""
     row = FAMILIES.get(task.split('_')[0])
-    return row.largest_reward if row else None
+    return row.largest_return(time_limit) if row and row.largest_return else None
 
 
 # What MUJOCO_GL may be: three names, and words for the default and for none.

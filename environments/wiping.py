@@ -174,14 +174,15 @@ class WipeTable(gymnasium.Env):
         self.physics.forward()
         self._find()
         self._steps, self.felt = 0, self._feel()
+        info = {}
         if self.ear:
             self.ear.begin(self.np_random.spawn(1)[0])  # draws nothing of the task
-            _, self.levels = self.ear.listen()
+            info['sound'], self.levels = self.ear.listen()
         observation = self._observe()
         pictures = [value for key, value in observation.items() if SENSORS[key].kind == 'picture']
         if pictures and all(np.ptp(picture) == 0 for picture in pictures):
             raise no_opengl('all pixels of the first frame are equal')
-        return observation, {}
+        return observation, info
 
     def step(self, action):
         action = np.asarray(action)

@@ -104,12 +104,15 @@ def heard():
     of the next one lies with ears and without."""
     env, deaf = wiping.WipeTable(sensors='touch,audio,proprioception'), wiping.WipeTable(
         sensors='touch')
-    assert env.reset(seed=3)[0]['proprioception'].shape == (24,)
+    observation, begun = env.reset(seed=3)
+    assert observation['proprioception'].shape == (24,)
     rows = []
     for _ in range(100):
         observation, *_, info = env.step(wiping.toward_dirt(env))
         assert env.observation_space.contains(observation)
         assert np.allclose(observation['proprioception'][:6], np.concatenate(env.sole()))
+        # Of the reset too: what an episode holds is what its first entry has.
+        assert begun['sound'].shape == info['sound'].shape
         rows.append((observation['audio'].max(), np.abs(info['sound'].astype(int)).max(),
                      observation['touch'][-1]))
     deaf.reset(seed=3)
