@@ -40,6 +40,25 @@ def purpose(config, chosen):
                 'checkpoint' * (name == 'checkpoint' and not asked))
 
 
+def unused(config, chosen):
+    """option -> why it does nothing, of the options named in `chosen` that another one has turned
+    off."""
+    losses = set(variants.sensor_losses(config, named(config)).values())
+    rebuilt = config.obs_model == 'generative' or losses == {'reconstruct'}
+    causes = {
+        'without --refine_actions': (
+            not config.refine_actions, ('refine_rate', 'refine_steps', 'refine_plan')),
+        'without --use_sac': (
+            not config.use_sac, ('sac_weight', 'critic_rate', 'temperature_rate')),
+        'with --no-use_dreamer': (not config.use_dreamer, ('entropy_bonus',)),
+        'with --kl_balance 1': (config.kl_balance == 1, ('free_nats',)),
+        'where all sensors are reconstructed': (
+            losses == {'reconstruct'}, ('bound_weight', 'density_ratio')),
+        'where a decoder learns what every sensor shows': (rebuilt, ('probe_frames',))}
+    return {name: why for why, (holds, names) in causes.items() if holds
+            for name in names if name in chosen and chosen[name] != getattr(Config, name)}
+
+
 def listed(names):
     """Options in a sentence, as --test, --inspect and --export."""
     return ' and '.join(filter(None, (
@@ -59,8 +78,9 @@ def check(config):
             f'--sensors takes all, or some of {",".join(SENSORS)}, not {config.sensors!r}')
     for option in ('miss_ratio', 'withhold'):
         value = getattr(config, option)
-        others = [name for name in value if name not in names] if isinstance(value, dict) else []
-        if others and config.sensors != 'all' and not judging:
+        others = [name for name in value if name not in named(config)] if (
+            isinstance(value, dict)) else []
+        if others and not judging:
             raise UserError(
                 f'--{option} names {others[0]}, which is not among --sensors {config.sensors}')
     method(config)

@@ -88,6 +88,18 @@ def _parse(field, text):
     return parsed
 
 
+def value(name, text):
+    """The value that `text` says for the option `name`; `UserError` where it says none."""
+    field, = (field for field in dataclasses.fields(Config) if field.name == name)
+    if not isinstance(text, str):  # argparse takes a value of two dashes for an end
+        raise UserError(f'--{name} takes a value, not --')
+    try:
+        return _parse(field, text)
+    except ValueError as wanted:
+        shown = repr(text if len(text) <= LONG else text[:LONG] + '...')
+        raise UserError(f'--{name} takes {wanted}, not {shown}') from None
+
+
 def _storable(text):
     """Whether a name can be printed and written to files: bytes that are no UTF-8 cannot, and no
     name holds a zero."""
@@ -103,6 +115,15 @@ def _path(text):
     beginning, as in file:, for more than a name."""
     path = os.path.expanduser(text)
     return os.path.abspath(path) if ':' in path or path.startswith('~') else path
+
+
+class Unused(UserError):
+    """Options that others turn off. names: of these."""
+
+    def __init__(self, idle):
+        self.names = list(idle)
+        name, why = next(iter(idle.items()))
+        super().__init__(f'--{name} does nothing {why}; leave it out')
 
 
 class _Parser(argparse.ArgumentParser):
@@ -176,13 +197,7 @@ def parse(method, arguments):
     chosen = {}
     for name, text in vars(given).items():
         if text is not None:
-            if not isinstance(text, str):  # argparse takes a value of two dashes for an end
-                raise UserError(f'--{name} takes a value, not --')
-            try:
-                chosen[name] = _parse(flags[name], text)
-            except ValueError as wanted:
-                shown = repr(text if len(text) <= LONG else text[:LONG] + '...')
-                raise UserError(f'--{name} takes {wanted}, not {shown}') from None
+            chosen[name] = value(name, text)
     family = environments.defaults(chosen.get('task', Config.task))
     values = family | PRESETS[chosen.get('preset', 'paper')] | method.defaults | chosen
     values = {name: value for name, value in values.items() if name in flags}
@@ -191,9 +206,15 @@ def parse(method, arguments):
     if config.judging:
         path = judged(config)
         check_resume(config, method.name, path, model=False)
-        config = dataclasses.replace(load(path)[0], **chosen)
+        own = load(path)[0]
+        config = dataclasses.replace(own, **chosen)
         check_resume(config, method.name, path)
+        if config.test and config.miss_ratio != own.miss_ratio:
+            raise UserError('--miss_ratio is what a run is trained with; --test judges at '
+                            '--test_ratios, and with each sensor gone and alone')
     checks.check(config)
+    if idle := {} if config.judging else checks.unused(config, chosen):
+        raise Unused(idle)
     if config.judging:
         check_checkpoint(config)
     elif config.init and not files.states(config.logdir):  # a run that has begun needs it no more

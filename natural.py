@@ -59,6 +59,7 @@ def save(videos, path):
 
 # FFmpeg turns frames as the file says, but hands over pixels that are not square as they are.
 SQUARE_PIXELS = ['-vf', 'scale=iw*sar:ih,setsar=1']
+FRAMES = 10_000  # of a drawn or imported video at the most: 24 such videos are 3 GB
 MOST_PARTS = 100_000  # of a pickle; one array has less than a hundred
 KNOWN = frozenset((
     'numpy.core.multiarray._reconstruct', 'numpy._core.multiarray._reconstruct',
@@ -278,6 +279,10 @@ def run(given):
     """Do what the parsed command line asks for; `config.UserError` for a mistake."""
     if min(given.frames, given.every) < 1 or given.seed < 0:
         raise config.UserError('--frames and --every start from 1, --seed from 0')
+    if given.show and given.folder:
+        raise config.UserError('--import and --show are different things; type one of them')
+    if given.frames > FRAMES:
+        raise config.UserError(f'--frames takes a number from 1 to {FRAMES}, not {given.frames}')
     outputs = [given.out or 'natural_train.pkl']
     if given.show:
         outputs = given.show[1:]

@@ -27,7 +27,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 METHODS = logs.METHODS
 INSTEAD = {  # options that are not for a study, and what is
     'task': 'type --tasks', 'seed': 'type --seeds', 'inspect': 'type it for one run',
-    'checkpoint': 'type it for one run'}
+    'checkpoint': 'type it for one run', 'export': 'type it for one run'}
 LOOK = 5  # seconds between two looks at the runs
 
 
@@ -111,43 +111,52 @@ def method_of(name):
     return eval(compile(ast.Expression(value), name, 'eval'), {'Method': config.Method})
 
 
-def suited(words, method):
-    """The words without those options that other methods own and `method` has not."""
-    fields = {f'--{field.name}': field for field in dataclasses.fields(config.Config)}
+def option_of(word):
+    """The option that a word of a command line is of, as refine_rate; '' where it is a value."""
+    return word.split('=')[0][2:].removeprefix('no-') if word.startswith('--') else ''
+
+
+def without(words, options):
+    """The words without those options and their values."""
     kept, skipping = [], False
     for word in words:
-        field = fields.get(word.split('=')[0])
-        if word.startswith('--'):
-            other = field and field.metadata['own'] and field.name not in method.own
-            skipping = bool(other and '=' not in word)
-            if other:
-                continue
-        elif skipping:
+        name = option_of(word)
+        if name:
+            skipping = name in options
+        if not skipping:
+            kept.append(word)
+        if not name or '=' in word or word.startswith('--no-'):
             skipping = False
-            continue
-        kept.append(word)
     return kept
+
+
+def suited(words, method, used):
+    """(words, Config) of a run of `method`: without the options that other methods own, and those
+    that do nothing in this one. What is left is added to the set `used`."""
+    words = without(words, {
+        field.name for field in dataclasses.fields(config.Config)
+        if field.metadata['own'] and field.name not in method.own})
+    try:
+        settings = commandline.parse(method, words)
+    except commandline.Unused as unused:
+        words = without(words, unused.names)
+        settings = commandline.parse(method, words)
+    used.update(map(option_of, words))
+    return words, settings
 
 
 def planned(own, rest, token):
     """The `jobs.Job`s of a study, seeds outermost, so that all comparisons grow together. Raises
     UserError for whatever the scripts would refuse."""
-    found, known = [], {name: method_of(name) for name in own.methods}
-    needed = [word.split('=')[0].removeprefix('--') for word in rest if word.startswith('--')]
-    for field in dataclasses.fields(config.Config):
-        if field.metadata['own'] and field.name in needed and not any(
-                field.name in method.own for method in known.values()):
-            raise UserError(f'--{field.name} is an option of none of --methods '
-                            f'{",".join(own.methods)}')
+    found, known, used = [], {name: method_of(name) for name in own.methods}, {''}
     for seed in own.seeds:
         for task in own.tasks:
             for name, method in known.items():
                 run = f'{task}/{name}/{seed}'
                 folder = os.path.join(own.logdir, run)
-                words = ['--logdir', folder, '--task', task, '--seed', str(seed),
-                         *suited(rest, method)]
+                words = ['--logdir', folder, '--task', task, '--seed', str(seed), *rest]
                 try:
-                    settings = commandline.parse(method, words)
+                    words, settings = suited(words, method, used)
                     saved = os.path.join(folder, 'config.json')
                     if os.path.exists(saved):
                         commandline.check_resume(settings, name, saved)
@@ -159,6 +168,8 @@ def planned(own, rest, token):
                     run, own.logdir, token, os.path.join(HERE, f'{name}.py'), tuple(words),
                     ('--logdir', folder, '--test', *own.judging) if own.test else (),
                     os.getcwd(), settings.steps, own.cores, own.gpus))
+    if idle := [name for name in map(option_of, rest) if name not in used]:
+        raise UserError(f'--{idle[0]} does nothing in any of --methods {",".join(own.methods)}')
     return found
 
 
@@ -167,7 +178,7 @@ def judged(settings, own):
     if own.test_ratios:
         config.test_ratios(dataclasses.replace(settings, test_ratios=own.test_ratios))
     if own.test_episodes:
-        number('test_episodes', own.test_episodes, int, 1)
+        commandline.value('test_episodes', own.test_episodes)
 
 
 # --- Ray -------------------------------------------------------------------------------------

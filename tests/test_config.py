@@ -217,7 +217,8 @@ def configs(draw):
     values = {}
     if not draw(st.booleans()):
         names |= dict(sensors=st.just('all'), miss_ratio=st.dictionaries(
-            st.sampled_from(list(SENSORS)), ratio, min_size=1))
+            st.sampled_from([name for name, row in SENSORS.items() if not row.by_name]), ratio,
+            min_size=1))
     if draw(st.booleans()):
         names |= dict(xla=st.just(False))
     else:  # which compiles for one device
@@ -239,7 +240,9 @@ def configs(draw):
         else:
             strategy = number(known['low'], known['high'], field.type)
         values[name] = draw(strategy)
-    return Config(**values)
+    wanted = Config(**values)
+    return dataclasses.replace(wanted, **{
+        name: FIELDS[name].default for name in checks.unused(wanted, values)})
 
 
 def typed(settings_):
@@ -331,6 +334,19 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, 
 @pytest.mark.parametrize('words, parts', [
     (['--miss_ratio', 'image=0.1,image=0.2'], ['--miss_ratio', 'each sensor once']),
     (['--sensors', 'image', '--miss_ratio', 'touch=0.1'], ['names touch', '--sensors image']),
+    (['--miss_ratio', 'audio=0.5'], ['--miss_ratio names audio', '--sensors all']),
+    (['--withhold', 'proprioception=0.5'], ['--withhold names proprioception', '--sensors all']),
+    (['--task', 'wipe_table', '--length', '300'], ['--length 300', 'the 201 entries']),
+    (['--no-refine_actions', '--refine_rate', '0.1'], [
+        '--refine_rate does nothing without --refine_actions; leave it out']),
+    (['--sac_weight', '0.3'], ['--sac_weight does nothing without --use_sac']),
+    (['--use_sac', '--no-use_dreamer', '--entropy_bonus', '1'], [
+        '--entropy_bonus does nothing with --no-use_dreamer']),
+    (['--kl_balance', '1', '--free_nats', '5'], ['--free_nats does nothing with --kl_balance 1']),
+    (['--sensor_loss', 'reconstruct', '--density_ratio', 'bilinear'], [
+        '--density_ratio does nothing where all sensors are reconstructed']),
+    (['--sensors', 'image', '--sensor_loss', 'image=reconstruct', '--probe_frames', '5'], [
+        '--probe_frames does nothing where a decoder']),
     (['--corrupt', '0.1'], ['--corrupt', '<sensor>=<fault>:<number>', 'image, depth', "'0.1'"]),
     (['--corrupt', 'smell=noise:1'], ['image, depth, touch', "'smell=noise:1'"]),
     (['--corrupt', 'touch=rust:1'], ['noise, spikes, patch, freeze, delay', "'touch=rust:1'"]),
@@ -533,6 +549,8 @@ def test_number_is_accepted_to_the_ends_of_its_range_and_no_further(name, endles
         # A long sequence needs a long episode, whose limit is tried on its own, and so on.
         context = purpose or ['--length=2', '--time_limit=1000', '--action_repeat=1']
         context += ['--prefill=1'] if name == 'steps' else [f'--steps={LARGEST}']
+        if name in ('sac_weight', 'critic_rate', 'temperature_rate'):
+            context += ['--use_sac']
         if name == 'length':
             context += [f'--time_limit={LARGEST}']
         assert getattr(parse(*context, f'--{name}={end!r}'), name) == end
@@ -854,3 +872,18 @@ def test_all_sensors_of_a_gym_task_are_whatever_its_observations_are(words):
     with pytest.raises(config.UserError, match='proprioception, which is not among --sensors all'):
         parse('--no-natural', *given)
     assert parse('--no-natural', '--sensors', 'image,proprioception', *given)
+
+
+def test_a_test_with_another_drop_out_chance_names_the_option_for_it(tmp_path):
+    commandline.save(Config(logdir=str(tmp_path), natural=False, miss_ratio=0.05), 'mummi',
+                     str(tmp_path / 'config.json'))
+    words = ['--logdir', str(tmp_path), '--test', '--miss_ratio']
+    with pytest.raises(UserError, match='--test judges at --test_ratios'):
+        commandline.parse(mummi.METHOD, [*words, '0.3'])
+    with pytest.raises(UserError, match='no checkpoint'):  # as far as it should come
+        commandline.parse(mummi.METHOD, [*words, '0.05'])
+
+
+def test_options_that_do_nothing_as_they_are_by_default_are_no_mistake():
+    words = ['--logdir', 'unused', '--no-natural', '--no-refine_actions', '--refine_steps', '1']
+    assert commandline.parse(mummi.METHOD, words).refine_steps == 1

@@ -469,7 +469,8 @@ def test_default_run_keeps_what_exists(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('words', [
     ['--show', 'nowhere.pkl', 'nowhere.png'], ['--import', 'nowhere', '--out', 'nowhere.pkl'],
-    ['--frames', '0'], ['--no_such_option']])
+    ['--frames', '0'], ['--frames', '1000000'], ['--import', '.', '--show', 'a', 'b'],
+    ['--no_such_option']])
 def test_mistakes_are_one_line(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     done = command(*words)

@@ -68,6 +68,11 @@ def test_an_option_goes_to_the_methods_that_have_it():
     assert list(mummi.words[6:]) == [*common, *words]
     assert list(cvrl.words[6:]) == [*common, '--probe_frames=3', '--pcont']
     assert list(dreamer.words[6:]) == [*common, '--pcont']
+    mummi, cvrl, dreamer = plan('--no-prior_expert', '--refine_steps', '3', '--pcont')
+    assert [list(run.words[6:]) for run in (mummi, cvrl, dreamer)] == [
+        [*common, '--no-prior_expert', '--refine_steps', '3', '--pcont'],
+        [*common, '--refine_steps', '3', '--pcont'], [*common, '--pcont']]
+    assert plan('--test', '--test_episodes', '1e1')[0].judging[-1] == '1e1'
 
 
 @pytest.mark.parametrize('method', helpers.METHODS)
@@ -87,7 +92,12 @@ def test_what_a_script_knows_is_read_without_running_it(method):
     (('--test', '--test_ratios', '2'), 'dmc_walker_walk/mummi/0: --test_ratios takes numbers'),
     (('--tasks', 'walker'), "walker/mummi/0: --task 'walker' is not"),
     (('--btach', '3'), 'unknown option --btach for mummi.py; did you mean --batch?'),
-    (('--methods', 'cvrl', '--expert_width', '3'), '--expert_width is an option of none of')])
+    (('--methods', 'cvrl', '--expert_width', '3'),
+     '--expert_width does nothing in any of --methods cvrl'),
+    (('--methods', 'dreamer', '--refine_steps', '3'),
+     '--refine_steps does nothing in any of --methods dreamer'),
+    (('--export', 'x'), '--export is not for a study; type it for one run'),
+    (('--test', '--test_episodes', '2000000'), '--test_episodes takes a whole number from 1 to')])
 def test_a_mistake_is_a_line_before_anything_begins(words, line):
     with pytest.raises(UserError) as error:
         plan(*words)
@@ -118,8 +128,16 @@ def test_a_job_is_done_once_and_what_is_added_to_it_later(tmp_path):
     assert jobs.work(longer) == '' and steps(run) == [1, 2, 3] and not longer.missing()
     assert (pathlib.Path(run.folder) / 'results.csv').read_text() == 'judged\n'
     assert longer.record()['attempts'] == 1  # of each study
-    more = dataclasses.replace(run, words=(*run.words[:-1], '5'), token='other')
-    assert jobs.work(more) == '' and steps(run) == [1, 2, 3, 4, 5]
+    more = dataclasses.replace(longer, words=(*run.words[:-1], '5'))
+    # What was judged is not what is there after more training, also if a kill comes between.
+    assert more.missing() == more.commands
+    more.finish(more.commands[0])
+    assert more.missing() == [list(more.judging)]
+    results = pathlib.Path(run.folder) / 'results.csv'
+    results.unlink()
+    more.write(done=longer.commands)
+    assert jobs.work(more) == '' and steps(run) == [1, 2, 3, 4, 5] and not more.missing()
+    assert results.read_text() == 'judged\n'
 
 
 def test_a_mistake_ends_a_job_and_a_crash_is_tried_again(tmp_path):
