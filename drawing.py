@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, MultipleLocator
 from matplotlib.transforms import ScaledTranslation
 
+import files
+
 # Okabe and Ito's palette, which stays apart under the common kinds of colour blindness.
 BLUE, ORANGE, GREEN, PURPLE = '#0072B2', '#E69F00', '#009E73', '#CC79A7'
 VERMILION, SKY, BLACK, GREY = '#D55E00', '#56B4E9', '#000000', '#808080'
@@ -148,5 +150,6 @@ def save(figure, caption, outdir, name):
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * rows * more)
     figure.suptitle(textwrap.fill(caption, int(figure.get_figwidth() * 13)), fontsize=10)
     for ending, dated in (('png', {}), ('pdf', {'CreationDate': None})):
-        figure.savefig(os.path.join(outdir, f'{name}.{ending}'), dpi=160, metadata=dated)
+        with files.writing(os.path.join(outdir, f'{name}.{ending}')) as file:
+            figure.savefig(file, format=ending, dpi=160, metadata=dated)
     return name

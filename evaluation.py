@@ -21,6 +21,7 @@ ENVIRONMENTS = 5
 # What identifies a row of results.csv: testing again replaces it.
 KEYS = ['step', 'condition', 'sensor', 'ratio', 'seed', 'options']
 NUMBERS = ('step', 'ratio', 'seed')
+CONDITIONS = ('ratio', 'without', 'only', 'corrupt')
 FORMAT = '%.6g'
 
 
@@ -141,6 +142,11 @@ def rows_of(file):
         rows['options'] = ''
     for key in KEYS:
         rows[key] = pd.to_numeric(rows[key]) if key in NUMBERS else rows[key].astype(str)
+    rows['return'] = pd.to_numeric(rows['return'])
+    if not np.isfinite(rows['return']).all():
+        raise ValueError('a return is no number')
+    if others := set(rows['condition']) - set(CONDITIONS):
+        raise ValueError(f'no condition is called {others.pop()!r}')
     return rows
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import tensorflow as tf
 from scipy.io import wavfile
 
+import files
 import pictures
 import tools
 from acting import AgentPolicy, Driver, summary
@@ -81,12 +82,14 @@ def inspect(experiment):
     times = np.cumsum(episode['steps'])
     title = f'{experiment.title}, {step:,} steps'
     frames = pictures.seen(episode)
-    (folder / 'episode.gif').write_bytes(tools.gif(frames, 20))
-    sheet(frames, [f'step {time}' for time in times],
-          f'{title}: the episode as seen (orange frame: sensor missing)').savefig(
-              folder / 'episode.png', dpi=DOTS)
+    with files.writing(folder / 'episode.gif') as file:
+        file.write(tools.gif(frames, 20))
+    save(sheet(frames, [f'step {time}' for time in times],
+               f'{title}: the episode as seen (orange frame: sensor missing)'),
+         folder / 'episode.png')
     if 'sound' in episode:
-        wavfile.write(folder / 'episode.wav', RATE, episode['sound'].ravel())
+        with files.writing(folder / 'episode.wav') as file:
+            wavfile.write(file, RATE, episode['sound'].ravel())
     for sensor in (s for s in sensors if SENSORS[s].kind == 'spectrum'):
         draw_spectrum(sensor, episode, inside['pictures'].get(sensor), times[:entries],
                       folder / f'{sensor}.png', title)
@@ -112,9 +115,15 @@ def inspect(experiment):
     unseen = {sensor: error[OBSERVED:] for sensor, error in errors.items()}
     numbers |= {f'open_loop_error_{s}': float(np.nanmean(e)) for s, e in unseen.items()
                 if np.isfinite(e).any()}
-    pd.Series(numbers, name='value').to_csv(
-        folder / 'numbers.csv', index_label='number', float_format='%.4g')
+    with files.writing(folder / 'numbers.csv') as file:
+        pd.Series(numbers, name='value').to_csv(
+            file, index_label='number', float_format='%.4g')
     print(f'{title}: return {told(numbers["return"])}; pictures and numbers in {folder}')
+
+
+def save(figure, path):
+    with files.writing(path) as file:
+        figure.savefig(file, format='png', dpi=DOTS)
 
 
 def draw_predictions(batch, predictions, times, folder, title, columns=10):
@@ -123,7 +132,8 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
     errors = {}
     videos = pictures.open_loop(batch, predictions)
     for sensor, video in videos.items():
-        (folder / f'open_loop_{sensor}.gif').write_bytes(tools.gif(video, 10))
+        with files.writing(folder / f'open_loop_{sensor}.gif') as file:
+            file.write(tools.gif(video, 10))
         truth = np.asarray(batch[sensor][0], np.float32)
         guess = pictures.unscaled(sensor, predictions[sensor][0])
         # Where the sensor was missing there is no truth to compare with.
@@ -157,7 +167,7 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
         axis.set_ylabel(f'mean error\n({SENSORS[sensor].unit})', fontsize=8)
         axis.set_ylim(bottom=0)
         figure.suptitle(f'{title}: {sensor}, open loop', fontsize=10)
-        figure.savefig(folder / f'open_loop_{sensor}.png', dpi=DOTS)
+        save(figure, folder / f'open_loop_{sensor}.png')
     return errors
 
 
@@ -176,7 +186,7 @@ def draw_spectrum(sensor, episode, predicted, times, path, title):
     figure.colorbar(picture, ax=list(axes[:, 0]), label=SENSORS[sensor].unit)
     axes[-1, 0].set_xlabel('environment steps (black from top to bottom: the sensor is missing)')
     figure.suptitle(f'{title}: {sensor}', fontsize=10)
-    figure.savefig(path, dpi=DOTS)
+    save(figure, path)
 
 
 def draw_trust(trust, episode, times, sensors, path, title):
@@ -195,7 +205,7 @@ def draw_trust(trust, episode, times, sensors, path, title):
     what = 'share of each sensor in the fused code' if trust else (
         'drop-outs (this method has no fusion weights)')
     figure.suptitle(f'{title}: {what}', fontsize=10)
-    figure.savefig(path, dpi=DOTS)
+    save(figure, path)
 
 
 def discounted_returns(reward, value, discount, terminated):
@@ -235,4 +245,4 @@ def draw_heads(inside, ahead, episode, times, sensors, path, title):
         axis.set_xlim(times[0], times[-1])
     axes[2].set_xlabel('environment steps (shaded: some sensor is missing)')
     figure.suptitle(f'{title}: what the heads say', fontsize=10)
-    figure.savefig(path, dpi=DOTS)
+    save(figure, path)

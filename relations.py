@@ -18,6 +18,7 @@ from scipy import stats
 
 import commandline
 import drawing
+import summaries
 from config import UserError
 from logs import load_run, order, read_steps, run_folders
 
@@ -103,7 +104,7 @@ def draw(frame, at, returns, outdir):
         print(f'{task}, {metric}: {relation(part)}')
     drawing.save(figure, 'An early metric and the return of training episodes; a point a run, of '
                  'whatever settings', outdir, 'relations')
-    frame.to_csv(os.path.join(outdir, 'relations.csv'), index=False, float_format='%.4g')
+    summaries.write_csv(frame, outdir, 'relations', float_format='%.4g')
 
 
 def main(arguments=None):

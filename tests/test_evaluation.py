@@ -204,7 +204,8 @@ def test_the_spectrum_of_an_episode_is_drawn_with_what_the_latents_hold(tmp_path
     episode = {'audio': random.uniform(0, 50, (41, 32)), 'audio_flag': np.ones((41, 1))}
     times = 2 * np.arange(40)
     for name, predicted in ('both', random.uniform(0, 1, (40, 32))), ('heard', None):
-        inspection.draw_spectrum('audio', episode, predicted, times, tmp_path / name, 'a title')
+        inspection.draw_spectrum('audio', episode, predicted, times, tmp_path / f'{name}.png',
+                                 'a title')
     sizes = {name: Image.open(tmp_path / f'{name}.png').size for name in ('both', 'heard')}
     assert sizes['both'][1] > 1.5 * sizes['heard'][1]
     pixels = np.asarray(Image.open(tmp_path / 'both.png').convert('RGB'))

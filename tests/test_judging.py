@@ -104,6 +104,7 @@ def test_inspection_writes_pictures_that_show_something(judged):
         'episode.gif', 'episode.png', 'heads.png', 'numbers.csv', 'trust.png',
         *(f'open_loop_{s}.{end}' for s in ('image', 'depth') for end in ('gif', 'png'))}
     assert str(inside) in output
+    assert not list(inside.glob('*.partial'))
     for path in inside.glob('*.[gp][in][fg]'):
         with Image.open(path) as picture:
             assert np.asarray(picture.convert('RGB')).std() > 5, path
@@ -348,7 +349,12 @@ def test_damaged_results_are_named_before_anything_is_played(judged):
     folder, *_ = judged
     before = (folder / 'results.csv').read_bytes()
     try:
-        for content in b'', b'step,return\n1,2\n':
+        header, row, rest = before.split(b'\n', 2)
+        place = header.split(b',').index(b'return')
+        cells = row.split(b',')
+        cells[place] = b'12x5'
+        for content in b'', b'step,return\n1,2\n', b'\n'.join([header, b','.join(cells), rest]), (
+                before.replace(b',without,', b',absent,')):
             (folder / 'results.csv').write_bytes(content)
             result = script('--logdir', folder, '--test')
             assert result.returncode == 2 and 'results.csv cannot be read' in result.stderr
