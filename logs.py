@@ -17,6 +17,7 @@ import pandas as pd
 
 import commandline
 import config
+import files
 import variants
 from config import FREE, UserError  # the runs of one curve may differ in the settings FREE
 
@@ -44,8 +45,9 @@ class Run:
 
     @property
     def reached(self):
-        """Steps at the end of the last episode; 0 without episodes."""
-        return int(self.episodes['step'].max()) if len(self.episodes) else 0
+        """Steps at the end of the last episode; of an exported agent, which has none, those of
+        what was judged."""
+        return int(self.episodes['step'].max()) if len(self.episodes) else self.judged
 
     @property
     def judged(self):
@@ -54,6 +56,8 @@ class Run:
 
     @property
     def finished(self):
+        if not len(self.episodes):
+            return self.reached >= self.config.steps
         if self.config.eval_episodes:  # the last of all that a run does
             return self.returns('eval')['step'].max() >= self.config.steps
         # A run stops at its last step, in the middle of the episodes of its environments.
@@ -110,9 +114,20 @@ def read(path, needed, others=()):
 
 
 def read_steps(path, needed):
-    """As `read`, without the rows that a resumed run went through again."""
+    """As `read`, without the rows of what a resumed run did again: of the same episode (in an
+    evaluation, of the same step) or updates; in logs without these columns, of later steps."""
     frame = read(path, needed)
-    again = frame['step'] > frame['step'][::-1].cummin()[::-1]
+    if {'episode', 'mode'} <= set(frame):
+        # A resumed run with several environments may count from a lower step, with new episodes.
+        evaluated = frame['mode'] == 'eval'
+        again = pd.DataFrame({
+            'episode': frame['episode'], 'evaluated': evaluated,
+            'step': frame['step'].where(evaluated)}).duplicated(keep='last')
+        again &= frame['episode'].notna()
+    elif 'updates' in frame and 'mode' not in frame:
+        again = frame['updates'].duplicated(keep='last') & frame['updates'].notna()
+    else:
+        again = frame['step'] > frame['step'][::-1].cummin()[::-1]
     if again.any():
         print(f'{path}: {again.sum()} rows left out, the resumed run repeated their steps')
     return frame[~again].reset_index(drop=True)
@@ -147,13 +162,13 @@ def run_folders(indirs):
         raise UserError(f'there is no folder {absent[0]}')
     found, seen = {}, set()
     for indir in indirs:
-        for folder, inside, files in os.walk(
+        for folder, inside, names in os.walk(
                 indir, followlinks=True, onerror=lambda error: print(
                     f'{error.filename}: left out, {error.strerror}')):
             place = os.path.realpath(folder)
             if place in seen:  # by another link, or one that leads back
                 inside.clear()
-            elif 'config.json' in files:
+            elif 'config.json' in names:
                 found[place] = folder
             seen.add(place)
     if not found:
@@ -191,6 +206,8 @@ def load(indirs, methods=(), tasks=(), by=()):
                 [run.method, *(f'{name} {value}' for name, value in zip(by, values))])
             names[run.method] = place
             found[run.config.task, run.method].append(run)
+    for key, runs in found.items():
+        found[key] = without_copies(runs)
     if not found:
         raise UserError(
             f'no run with an episode at or below {", ".join(map(str, indirs))} for these methods '
@@ -213,6 +230,20 @@ def load(indirs, methods=(), tasks=(), by=()):
         if others:
             print(f'{task}: the {"curves" if by else "methods"} differ in {", ".join(others)}')
     return groups
+
+
+def without_copies(runs):
+    """The runs without the exported agents of others among them, which would count twice; a printed
+    line names these."""
+    there = [(run.config.seed, settings_of(run))
+             for run in runs if not files.exported(run.folder)]
+    kept = []
+    for run in runs:
+        if files.exported(run.folder) and (run.config.seed, settings_of(run)) in there:
+            print(f'{run.folder}: left out, the agent of a run that is here too')
+        else:
+            kept.append(run)
+    return kept
 
 
 def order(method):

@@ -175,7 +175,8 @@ def draw_aggregate(groups, outdir):
         legend(one, 28 + 12 * lines)
     return save(
         figure, 'Interquartile mean over runs and tasks; bars: 95 % interval by t of the trimmed '
-        'mean, see docs/usage.md; largest return: 1 a step, 1000 an episode', outdir, 'aggregate')
+        'mean, see docs/usage.md; largest return: 1000 an episode of the control suite', outdir,
+        'aggregate')
 
 
 def draw_losses(groups, outdir, names):
@@ -298,6 +299,9 @@ def main(arguments=None):
              given.whose)
     except UserError as error:
         commandline.fail(error)
+    except OSError as error:
+        commandline.fail(UserError(
+            f'cannot write {error.filename or outdir}: {error.strerror or error}'))
 
 
 if __name__ == '__main__':

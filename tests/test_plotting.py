@@ -21,6 +21,8 @@ import commandline
 import conditions
 import config
 import drawing
+import environments
+import files
 import logs
 import plotting
 import references
@@ -239,6 +241,56 @@ def test_resumed_run_counts_no_step_twice(tmp_path, capsys):
     frame = logs.read_steps(str(path), ('step', 'mode', 'return'))
     assert list(frame['return']) == [1000, 2000, 2501, 3501, 4501]
     assert '2 rows left out' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('header, rows, kept', [
+    # Resumed with several environments: it counts from a lower step, with new episodes.
+    ('mode,episode', ['1000,train,0', '2000,train,1', '2000,eval,0', '1500,train,2',
+                      '2500,train,3', '2600,eval,0'], [0, 1, 2, 3, 4, 5]),
+    ('mode,episode', ['1000,train,0', '2000,train,1', '2000,eval,0', '2000,eval,0',
+                      '2000,train,1', '3000,train,'], [0, 3, 4, 5]),
+    ('updates', ['1000,10', '2000,20', '1900,20', '2900,30'], [0, 2, 3])])
+def test_what_a_resumed_run_did_again_is_told_by_its_number(header, rows, kept, tmp_path):
+    (tmp_path / 'log.csv').write_text(
+        '\n'.join([f'step,{header},place', *(f'{row},{place}' for place, row in enumerate(rows))])
+        + '\n')
+    frame = logs.read_steps(str(tmp_path / 'log.csv'), ('step', 'place'))
+    assert frame['place'].tolist() == kept
+
+
+def test_an_exported_agent_is_judged_as_far_as_it_came_and_never_counts_twice(tmp_path, capsys):
+    run = make(tmp_path / 'in', level=300.0)
+    agent = make(tmp_path / 'agents', level=300.0)
+    os.remove(os.path.join(agent, 'episodes.csv'))
+    (tmp_path / 'agents' / WALK / 'mummi' / '0' / files.WEIGHTS).touch()
+    (alone,) = logs.load([tmp_path / 'agents'])[WALK]['mummi']
+    assert alone.finished and alone.reached == alone.judged == 20000
+    assert 'unfinished' not in capsys.readouterr().out
+    (found,) = logs.load([tmp_path / 'agents', tmp_path / 'in'])[WALK]['mummi']
+    assert found.folder == run
+    assert f'{agent}: left out, the agent of a run' in capsys.readouterr().out
+
+
+def test_a_figure_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    make(tmp_path / 'in')
+    (tmp_path / 'out' / 'returns.png').mkdir(parents=True)
+    with pytest.raises(SystemExit) as stopped:
+        plotting.main(['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'out')])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and error.count('\n') == 1
+    assert error.startswith('error: cannot write ') and 'returns.png' in error
+
+
+def test_returns_are_compared_by_the_largest_that_a_task_has(tmp_path):
+    for seed in range(3):
+        make(tmp_path, 'wipe_table', seed=seed, level=100.0, time_limit=400)
+    frame = summaries.aggregate(logs.load([tmp_path])).set_index('at')
+    assert frame['point'][0.0] == pytest.approx(110 / 200)
+    assert environments.largest_return('wipe_table', 0) == 200
+    assert environments.largest_return('wipe_table', 1000) == 200
+    assert environments.largest_return('dmc_walker_walk', 0) == 1000
+    assert environments.largest_return('dmc_walker_walk', 100) == 100
+    assert environments.largest_return('gym_Pendulum-v1', 0) is None
 
 
 def test_unfinished_is_named(tmp_path, capsys):
