@@ -195,7 +195,9 @@ class Audio:
 
     def __init__(self, suite):
         import mujoco
-        disabled = suite.physics.model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT
+        # Contacts are constraints; some domains turn them all off.
+        silent = mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
+        disabled = suite.physics.model.opt.disableflags & silent
         self.space = None if disabled else gymnasium.spaces.Box(0, np.inf, (BANDS,), np.float32)
 
     def read(self, suite):

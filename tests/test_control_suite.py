@@ -159,6 +159,8 @@ def test_all_is_image_depth_and_touch_and_the_others_are_there_by_name(elsewhere
     assert elsewhere(sensors_of, 'dmc_walker_walk', 'audio,image,proprioception') == [
         'image', 'proprioception', 'audio']
     # Nothing touches anything in these.
+    for task in 'dmc_fish_swim', 'dmc_acrobot_swingup', 'dmc_lqr_lqr_2_1':  # nothing can touch
+        assert 'has no sensor audio' in elsewhere(sensors_of, task, 'audio')
     assert elsewhere(sensors_of, 'dmc_reacher_easy', 'image,audio') == (
         'dmc_reacher_easy has no sensor audio; type --sensors image,depth,proprioception, or '
         'some of them')
