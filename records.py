@@ -15,17 +15,18 @@ from config import flag
 
 def begin_anew(logger, replay, damaged, report):
     """Say that the weights of a run begin anew on the episodes of a `Replay`, since it has no
-    checkpoint, or (`damaged`) none that can be read; then the logs of what is lost are kept."""
+    checkpoint, or (`damaged`) none that can be read; the logs of what is lost are kept."""
     episodes = f'the run goes on from its {len(replay.episodes)} episodes'
-    if not damaged:  # as after a kill before the first
+    if not (damaged or logger.metrics.rows()):  # as after a kill before the first
         report(f'there is no checkpoint; {episodes}, with new weights')
         return
     kept = [files.set_aside(table.path, copy=True)
             for table in (logger.metrics, logger.episodes) if table.path.exists()]
+    why = 'no checkpoint can be read' if damaged else 'there is no checkpoint'
     report(
-        f'warning: no checkpoint can be read: what was learned is lost; {episodes} with new '
-        'weights, and first makes the updates that are due at their steps; the logs until now are '
-        f'kept as {" and ".join(kept)}')
+        f'warning: {why}: what was learned is lost; {episodes} with new weights, and first makes '
+        'the updates that are due at their steps; the logs until now are kept as '
+        + ' and '.join(kept))
 
 
 def mend(logger, replay, progress, sensors, prefill, report):

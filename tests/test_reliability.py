@@ -203,15 +203,18 @@ def test_a_run_that_is_opened_with_nothing_to_do_changes_no_file(long, tmp_path)
         if path.is_file() and path.name not in ('config.json', 'lock')}
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_goes_on_from_its_episodes(
-        long, tmp_path, capsys):
+@pytest.mark.parametrize('damage, why', [
+    (lambda path: path.write_bytes(path.read_bytes()[:40]), 'no checkpoint can be read'),
+    (lambda path: path.unlink(), 'there is no checkpoint')])
+def test_a_run_whose_checkpoints_are_damaged_or_gone_goes_on_from_its_episodes(
+        damage, why, long, tmp_path, capsys):
     folder = tmp_path / 'run'
     shutil.copytree(long(1).folder, folder)
     for path in folder.glob('state-*.index'):
-        path.write_bytes(path.read_bytes()[:40])
+        damage(path)
     run = stubs.trained(folder, *ONE, '--steps', '120')
     said = capsys.readouterr().out
-    assert 'no checkpoint can be read: what was learned is lost' in said
+    assert f'{why}: what was learned is lost' in said
     assert 'metrics.csv.damaged' in said
     updates = int(long(1).trainer.agent.updates)
     assert int(run.trainer.agent.updates) == len(run.learned) == updates
