@@ -42,9 +42,8 @@ def purpose(config, chosen):
 
 def unused(config, chosen):
     """option -> why it does nothing, of the options named in `chosen` that another one has turned
-    off."""
+    off. Those that shape the model are none of these: a run has to be resumed by its own."""
     losses = set(variants.sensor_losses(config, named(config)).values())
-    rebuilt = config.obs_model == 'generative' or losses == {'reconstruct'}
     causes = {
         'without --refine_actions': (
             not config.refine_actions, ('refine_rate', 'refine_steps', 'refine_plan')),
@@ -52,11 +51,9 @@ def unused(config, chosen):
             not config.use_sac, ('sac_weight', 'critic_rate', 'temperature_rate')),
         'with --no-use_dreamer': (not config.use_dreamer, ('entropy_bonus',)),
         'with --kl_balance 1': (config.kl_balance == 1, ('free_nats',)),
-        'where all sensors are reconstructed': (
-            losses == {'reconstruct'}, ('bound_weight', 'density_ratio')),
-        'where a decoder learns what every sensor shows': (rebuilt, ('probe_frames',))}
+        'where all sensors are reconstructed': (losses == {'reconstruct'}, ('bound_weight',))}
     return {name: why for why, (holds, names) in causes.items() if holds
-            for name in names if name in chosen and chosen[name] != getattr(Config, name)}
+            for name in names if name in chosen}
 
 
 def listed(names):
@@ -97,8 +94,9 @@ def check(config):
         if sensor not in named(config):
             raise UserError(
                 f'--corrupt names {sensor}, which is not among --sensors {config.sensors}')
-    entries = math.ceil(config.time_limit / config.action_repeat) + 1
-    if config.time_limit and config.length > entries:
+    steps = environments.time_limit(config)
+    entries = math.ceil(steps / config.action_repeat) + 1
+    if steps and config.length > entries:
         raise UserError(
             f'--length {config.length} is more than the {entries} entries of an episode '
             '(one for each action_repeat of the time_limit, and one of the reset); type a smaller '

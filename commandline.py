@@ -199,7 +199,8 @@ def parse(method, arguments):
         if text is not None:
             chosen[name] = value(name, text)
     family = environments.defaults(chosen.get('task', Config.task))
-    values = family | PRESETS[chosen.get('preset', 'paper')] | method.defaults | chosen
+    usual = family | PRESETS[chosen.get('preset', 'paper')] | method.defaults
+    values = usual | chosen
     values = {name: value for name, value in values.items() if name in flags}
     config = Config(**values)
     checks.purpose(config, chosen)
@@ -213,7 +214,10 @@ def parse(method, arguments):
             raise UserError('--miss_ratio is what a run is trained with; --test judges at '
                             '--test_ratios, and with each sensor gone and alone')
     checks.check(config)
-    if idle := {} if config.judging else checks.unused(config, chosen):
+    # Typed as it is without being typed, an option is no mistake.
+    usual = {field.name: field.default for field in dataclasses.fields(Config)} | usual
+    typed = {name for name, value in chosen.items() if value != usual[name]}
+    if idle := {} if config.judging else checks.unused(config, typed):
         raise Unused(idle)
     if config.judging:
         check_checkpoint(config)

@@ -89,12 +89,10 @@ class Job:
         return list(itertools.dropwhile(lambda command: command in done, self.commands))
 
     def finish(self, command):
-        """Write down that a command line has come to its end. Those after it are to be done again:
-        a run that was trained on is judged anew."""
-        commands = self.commands
-        after = commands[commands.index(command) + 1:]
-        done = [other for other in self.record().get('done', []) if other not in after]
-        self.write(done=[*done, command])
+        """Write down that a command line has come to its end. After training nothing else counts
+        as done: what was judged, however, was an earlier state."""
+        trained = command == self.commands[0]
+        self.write(done=[*([] if trained else self.record().get('done', [])), command])
 
 
 def sees(study, token, script):

@@ -130,15 +130,17 @@ def without(words, options):
     return kept
 
 
-def suited(words, method, used):
+def suited(words, method, used, why):
     """(words, Config) of a run of `method`: without the options that other methods own, and those
-    that do nothing in this one. What is left is added to the set `used`."""
+    that do nothing in this one, for the reason that is put into `why`. What is left is added to the
+    set `used`."""
     words = without(words, {
         field.name for field in dataclasses.fields(config.Config)
         if field.metadata['own'] and field.name not in method.own})
     try:
         settings = commandline.parse(method, words)
     except commandline.Unused as unused:
+        why.update(dict.fromkeys(unused.names, str(unused)))
         words = without(words, unused.names)
         settings = commandline.parse(method, words)
     used.update(map(option_of, words))
@@ -148,7 +150,8 @@ def suited(words, method, used):
 def planned(own, rest, token):
     """The `jobs.Job`s of a study, seeds outermost, so that all comparisons grow together. Raises
     UserError for whatever the scripts would refuse."""
-    found, known, used = [], {name: method_of(name) for name in own.methods}, {''}
+    found, known = [], {name: method_of(name) for name in own.methods}
+    used, why = {''}, {}
     for seed in own.seeds:
         for task in own.tasks:
             for name, method in known.items():
@@ -156,7 +159,7 @@ def planned(own, rest, token):
                 folder = os.path.join(own.logdir, run)
                 words = ['--logdir', folder, '--task', task, '--seed', str(seed), *rest]
                 try:
-                    words, settings = suited(words, method, used)
+                    words, settings = suited(words, method, used, why)
                     saved = os.path.join(folder, 'config.json')
                     if os.path.exists(saved):
                         commandline.check_resume(settings, name, saved)
@@ -169,7 +172,8 @@ def planned(own, rest, token):
                     ('--logdir', folder, '--test', *own.judging) if own.test else (),
                     os.getcwd(), settings.steps, own.cores, own.gpus))
     if idle := [name for name in map(option_of, rest) if name not in used]:
-        raise UserError(f'--{idle[0]} does nothing in any of --methods {",".join(own.methods)}')
+        raise UserError(why.get(
+            idle[0], f'--{idle[0]} is an option of none of --methods {",".join(own.methods)}'))
     return found
 
 

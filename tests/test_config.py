@@ -240,9 +240,10 @@ def configs(draw):
         else:
             strategy = number(known['low'], known['high'], field.type)
         values[name] = draw(strategy)
-    wanted = Config(**values)
+    # What does nothing beside the others is as it is untyped.
+    wanted, usual = Config(**values), PRESETS[values['preset']] | mummi.METHOD.defaults
     return dataclasses.replace(wanted, **{
-        name: FIELDS[name].default for name in checks.unused(wanted, values)})
+        name: usual.get(name, FIELDS[name].default) for name in checks.unused(wanted, values)})
 
 
 def typed(settings_):
@@ -343,10 +344,6 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, 
     (['--use_sac', '--no-use_dreamer', '--entropy_bonus', '1'], [
         '--entropy_bonus does nothing with --no-use_dreamer']),
     (['--kl_balance', '1', '--free_nats', '5'], ['--free_nats does nothing with --kl_balance 1']),
-    (['--sensor_loss', 'reconstruct', '--density_ratio', 'bilinear'], [
-        '--density_ratio does nothing where all sensors are reconstructed']),
-    (['--sensors', 'image', '--sensor_loss', 'image=reconstruct', '--probe_frames', '5'], [
-        '--probe_frames does nothing where a decoder']),
     (['--corrupt', '0.1'], ['--corrupt', '<sensor>=<fault>:<number>', 'image, depth', "'0.1'"]),
     (['--corrupt', 'smell=noise:1'], ['image, depth, touch', "'smell=noise:1'"]),
     (['--corrupt', 'touch=rust:1'], ['noise, spikes, patch, freeze, delay', "'touch=rust:1'"]),
@@ -885,5 +882,18 @@ def test_a_test_with_another_drop_out_chance_names_the_option_for_it(tmp_path):
 
 
 def test_options_that_do_nothing_as_they_are_by_default_are_no_mistake():
-    words = ['--logdir', 'unused', '--no-natural', '--no-refine_actions', '--refine_steps', '1']
-    assert commandline.parse(mummi.METHOD, words).refine_steps == 1
+    words = ['--logdir', 'unused', '--no-natural', '--no-refine_actions']
+    for method, plan in ('cvrl', 'all'), ('mummi', 'first'):
+        found = commandline.parse(METHODS[method], [*words, '--refine_plan', plan])
+        assert found.refine_plan == plan
+    with pytest.raises(UserError, match='refine_plan does nothing'):
+        commandline.parse(cvrl.METHOD, [*words, '--refine_plan', 'first'])
+
+
+def test_options_of_the_model_may_do_nothing_as_a_run_is_resumed_by_its_own():
+    words = ['--logdir=unused', '--no-natural', '--sensor_loss=reconstruct',
+             '--density_ratio=bilinear', '--probe_frames=0']
+    assert commandline.parse(mummi.METHOD, words).density_ratio == 'bilinear'
+    for name in checks.unused(Config(
+            kl_balance=1.0, use_dreamer=False, sensor_loss='reconstruct'), FIELDS):
+        assert not FIELDS[name].metadata['model'], name

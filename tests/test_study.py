@@ -93,9 +93,9 @@ def test_what_a_script_knows_is_read_without_running_it(method):
     (('--tasks', 'walker'), "walker/mummi/0: --task 'walker' is not"),
     (('--btach', '3'), 'unknown option --btach for mummi.py; did you mean --batch?'),
     (('--methods', 'cvrl', '--expert_width', '3'),
-     '--expert_width does nothing in any of --methods cvrl'),
+     '--expert_width is an option of none of --methods cvrl'),
     (('--methods', 'dreamer', '--refine_steps', '3'),
-     '--refine_steps does nothing in any of --methods dreamer'),
+     '--refine_steps does nothing without --refine_actions'),
     (('--export', 'x'), '--export is not for a study; type it for one run'),
     (('--test', '--test_episodes', '2000000'), '--test_episodes takes a whole number from 1 to')])
 def test_a_mistake_is_a_line_before_anything_begins(words, line):
@@ -136,6 +136,13 @@ def test_a_job_is_done_once_and_what_is_added_to_it_later(tmp_path):
     results = pathlib.Path(run.folder) / 'results.csv'
     results.unlink()
     more.write(done=longer.commands)
+    # Nor where it was trained on by a study that did not judge, or judged otherwise.
+    for judging in (), (*more.judging, '--test_episodes', '2'):
+        between = dataclasses.replace(more, judging=judging)
+        for command in between.missing():
+            between.finish(command)
+        assert more.missing() == [list(more.judging)]
+        more.write(done=longer.commands)
     assert jobs.work(more) == '' and steps(run) == [1, 2, 3, 4, 5] and not more.missing()
     assert results.read_text() == 'judged\n'
 
