@@ -168,8 +168,8 @@ class Config:
     action_repeat: int = option(
         2, 'Steps for which a decision is held; 1 in gym tasks, 4 in atari.', low=1, model=True)
     time_limit: int = option(
-        1000, "Steps of an episode; 0, and the default of gym and atari: the task's own; 400 in "
-        'wipe_table.', low=0)
+        1000, "Steps of an episode; 0, and the default of gym and atari: the task's own; 400 at "
+        'the most in wipe_table.', low=0)
     full_actions: bool = option(
         False, 'For atari tasks: all 18 actions of the console, and not those of the game alone.',
         model=True)

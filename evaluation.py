@@ -129,7 +129,10 @@ def read(path):
     try:
         # Opened here, since pandas takes some names of files for addresses.
         with open(path, encoding='utf-8-sig') as file:
-            return rows_of(file)
+            rows = rows_of(file)
+        if rows['return'].isna().any():
+            raise ValueError('a return is no number')
+        return rows
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f'{path} cannot be read ({error}); move it away') from None
 
@@ -143,8 +146,6 @@ def rows_of(file):
     for key in KEYS:
         rows[key] = pd.to_numeric(rows[key]) if key in NUMBERS else rows[key].astype(str)
     rows['return'] = pd.to_numeric(rows['return'])
-    if not np.isfinite(rows['return']).all():
-        raise ValueError('a return is no number')
     if others := set(rows['condition']) - set(CONDITIONS):
         raise ValueError(f'no condition is called {others.pop()!r}')
     return rows

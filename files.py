@@ -37,7 +37,7 @@ def writing(path):
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(partial)
-        if isinstance(error, OSError) and error.errno and not error.filename:
+        if isinstance(error, OSError) and error.errno and error.filename in (None, partial):
             error.filename = os.fspath(path)  # which a full disk does not say
         raise
     _sync_names(path)

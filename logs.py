@@ -17,6 +17,7 @@ import pandas as pd
 
 import commandline
 import config
+import environments
 import files
 import variants
 from config import FREE, UserError  # the runs of one curve may differ in the settings FREE
@@ -61,7 +62,7 @@ class Run:
         if self.config.eval_episodes:  # the last of all that a run does
             return self.returns('eval')['step'].max() >= self.config.steps
         # A run stops at its last step, in the middle of the episodes of its environments.
-        longest = self.config.time_limit or self.episodes['length'].max()
+        longest = environments.time_limit(self.config) or self.episodes['length'].max()
         within = longest * self.config.envs
         return self.reached > self.config.steps - within
 
@@ -233,16 +234,19 @@ def load(indirs, methods=(), tasks=(), by=()):
 
 
 def without_copies(runs):
-    """The runs without the exported agents of others among them, which would count twice; a printed
-    line names these."""
-    there = [(run.config.seed, settings_of(run))
-             for run in runs if not files.exported(run.folder)]
-    kept = []
-    for run in runs:
-        if files.exported(run.folder) and (run.config.seed, settings_of(run)) in there:
-            print(f'{run.folder}: left out, the agent of a run that is here too')
-        else:
-            kept.append(run)
+    """The runs without exported agents of the settings and seed of another among them, which would
+    count twice; a run that was not judged has what they returned. A printed line names them."""
+    agents = [run for run in runs if files.exported(run.folder)]
+    kept = [run for run in runs if not files.exported(run.folder)]
+    for agent in agents:
+        own = [run for run in kept if (run.config.seed, settings_of(run)) == (
+            agent.config.seed, settings_of(agent))]
+        if not own:
+            kept.append(agent)
+            continue
+        print(f'{agent.folder}: left out, of the settings and seed of {own[0].folder}')
+        if not len(own[0].results):
+            own[0].results = agent.results
     return kept
 
 

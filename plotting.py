@@ -175,7 +175,7 @@ def draw_aggregate(groups, outdir):
         legend(one, 28 + 12 * lines)
     return save(
         figure, 'Interquartile mean over runs and tasks; bars: 95 % interval by t of the trimmed '
-        'mean, see docs/usage.md; largest return: 1000 an episode of the control suite', outdir,
+        'mean, see docs/usage.md; largest return: 1000 in the suite, 200 in wipe_table', outdir,
         'aggregate')
 
 
@@ -301,7 +301,7 @@ def main(arguments=None):
         commandline.fail(error)
     except OSError as error:
         commandline.fail(UserError(
-            f'cannot write {error.filename or outdir}: {error.strerror or error}'))
+            f'{error.filename or outdir}: {error.strerror or error}'))
 
 
 if __name__ == '__main__':

@@ -139,7 +139,7 @@ def aggregate(groups):
     """
     scores = []
     for run in everyone(groups):
-        largest = environments.largest_return(run.config.task, run.config.time_limit)
+        largest = environments.largest_return(run.config)
         if not largest:
             continue
         found = evaluations([run], 'ratio')['mean'].to_dict()

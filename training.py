@@ -125,7 +125,7 @@ class Trainer:
             sharing.restore(self.agent, config.init)
             self.say(f'begins with the weights of {config.init}')
         self.agent.refresh()
-        if resumed and self.progress.begun and not self.replay.number:
+        if resumed and self.progress.begun and not self.replay.episodes:
             raise UserError(
                 f'{self.folder} has a checkpoint at {int(self.progress.step):,} steps and no '
                 f'episodes to go on from; put {self.folder / "episodes"} back, or begin another '

@@ -22,7 +22,7 @@ import numpy as np
 
 import stopping
 from config import UserError
-from environments import no_opengl
+from environments import no_opengl, time_limit
 from wrappers import StaggeredStart, make
 
 KILLS = ('SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGINT', 'SIGXCPU')  # signals that no fault sends
@@ -163,7 +163,7 @@ def _work(pipe, config, split, seed, index, neighbours, memory, count):
         try:
             env = make(config, split, seed)
             if neighbours > 1:
-                episode = math.ceil(config.time_limit / config.action_repeat)
+                episode = math.ceil(time_limit(config) / config.action_repeat)
                 env = StaggeredStart(env, index, neighbours, episode)
         except UserError as error:
             pipe.send(error)

@@ -25,7 +25,8 @@ class Family:
     defaults: options whose defaults are others for these tasks, option -> value.
     options: options that are for these tasks alone.
     backgrounds: whether natural videos can be put behind what the image shows.
-    largest_return: of an episode by `--time_limit`, where the least is 0; or None.
+    longest: steps of an episode, of which `--time_limit` can only take away; None: it decides.
+    largest_return: of an episode of so many steps, where the least is 0; or None.
     """
 
     file: str
@@ -35,6 +36,7 @@ class Family:
     defaults: dict = dataclasses.field(default_factory=dict)
     options: tuple = ()
     backgrounds: bool = False
+    longest: int | None = None
     largest_return: Callable[[int], float] | None = None
 
     def make(self, config, seed):
@@ -47,10 +49,10 @@ ENDING = dict(pcont=True, across_episodes=True)
 FAMILIES = {
     'dmc': Family(
         'control_suite', 'dmc_<domain>_<task>', 'dmc_[^_]+_.+', 'dmc_walker_walk',
-        backgrounds=True, largest_return=lambda limit: 1.0 * (limit or 1000)),
+        backgrounds=True, largest_return=lambda steps: 1.0 * (steps or 1000)),
     'wipe': Family(
-        'wiping', 'wipe_table', 'wipe_table', 'wipe_table', backgrounds=True,
-        largest_return=lambda limit: 0.5 * min(limit or 400, 400), defaults=dict(time_limit=400)),
+        'wiping', 'wipe_table', 'wipe_table', 'wipe_table', backgrounds=True, longest=400,
+        largest_return=lambda steps: 97.828 + 0.25543 * steps),
     'gym': Family(
         'gymnasium_tasks', 'gym_<id> or gym_<module>:<id>', 'gym_([^:]+:)?[^:]+',
         'gym_Pendulum-v1', options=('sensor_map',),
@@ -78,11 +80,17 @@ def defaults(task):
     return dict(row.defaults) if row else {}
 
 
-def largest_return(task, time_limit):
-    """The largest return of an episode of `task` with a `--time_limit`, or None where none is
-    known."""
-    row = FAMILIES.get(task.split('_')[0])
-    return row.largest_return(time_limit) if row and row.largest_return else None
+def time_limit(config):
+    """Steps of an episode: `--time_limit`, as far as the task has so many. 0: its own, unknown."""
+    row = FAMILIES.get(config.task.split('_')[0])
+    longest = row.longest if row else None
+    return min(config.time_limit or longest, longest) if longest else config.time_limit
+
+
+def largest_return(config):
+    """The largest return of an episode of a configuration's task, or None where none is known."""
+    row = FAMILIES.get(config.task.split('_')[0])
+    return row.largest_return(time_limit(config)) if row and row.largest_return else None
 
 
 # What MUJOCO_GL may be: three names, and words for the default and for none.

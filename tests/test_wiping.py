@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import checks
+import environments
 import wrappers
 from config import Config, UserError
 from environments import table, wiping
@@ -37,6 +38,17 @@ def wiped_by_hand(seeds):
         results.append(episode(env, wiping.toward_dirt))
     env.close()
     return results
+
+
+@pytest.mark.parametrize('time_limit, steps', [(0, 400), (100, 100), (400, 400), (1000, 400)])
+def test_the_largest_return_is_of_all_marks_at_once_and_then_all_that_is_paid(time_limit, steps):
+    settings = Config(task='wipe_table', time_limit=time_limit)
+    assert environments.time_limit(settings) == steps
+    decisions = steps * wiping.STEP / wiping.PERIOD
+    wanted = wiping.SCALE * (wiping.MARK * wiping.MARKS + decisions * (
+        wiping.DONE + wiping.CONTACT + wiping.PRESSURE * wiping.STRONGEST))
+    assert abs(environments.largest_return(settings) / wanted - 1) < 1e-3
+    assert abs(environments.largest_return(Config(task='wipe_table')) - BEST) < 0.1
 
 
 def test_a_scripted_wiper_cleans_the_table_and_gets_most_of_the_reward(elsewhere):
