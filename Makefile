@@ -70,6 +70,9 @@ results: .venv/installed
 		--metrics image_loss,find_image_depth,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/study/runs --outdir results/study/figures \
 		--bin 10000 --metrics reward_loss,imagined_reward,value,actor_entropy
+	$(BIN)/python plotting.py --indir results/behaviour/runs results/study/runs/dmc_walker_stand/mummi \
+		results/study/runs/dmc_walker_walk/mummi --outdir results/behaviour/figures \
+		--by actor_rate,seed --bin 10000 --metrics imagined_reward,value_ratio,actor_entropy
 	$(BIN)/python plotting.py --indir results/small/runs --outdir results/small/figures \
 		--by kl_balance,sensors --bin 250 --metrics image_loss,divergence,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/wiping/runs --outdir results/wiping/figures \
