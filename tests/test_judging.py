@@ -351,9 +351,10 @@ def test_damaged_results_are_named_before_anything_is_played(judged):
     try:
         header, row, rest = before.split(b'\n', 2)
         place = header.split(b',').index(b'return')
-        cells = row.split(b',')
-        cells[place] = b'12x5'
-        for content in b'', b'step,return\n1,2\n', b'\n'.join([header, b','.join(cells), rest]), (
+        cells, damaged = row.split(b','), []
+        for cells[place] in b'12x5', b'':
+            damaged.append(b'\n'.join([header, b','.join(cells), rest]))
+        for content in b'', b'step,return\n1,2\n', *damaged, (
                 before.replace(b',without,', b',absent,')):
             (folder / 'results.csv').write_bytes(content)
             result = script('--logdir', folder, '--test')
