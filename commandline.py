@@ -198,11 +198,10 @@ def parse(method, arguments):
     for name, text in vars(given).items():
         if text is not None:
             chosen[name] = value(name, text)
-    family = environments.defaults(chosen.get('task', Config.task))
-    usual = family | PRESETS[chosen.get('preset', 'paper')] | method.defaults
-    values = usual | chosen
-    values = {name: value for name, value in values.items() if name in flags}
-    config = Config(**values)
+    usual = {field.name: field.default for field in dataclasses.fields(Config)} | (
+        environments.defaults(chosen.get('task', Config.task))) | (
+        PRESETS[chosen.get('preset', 'paper')]) | method.defaults
+    config = Config(**{name: (usual | chosen)[name] for name in flags})
     checks.purpose(config, chosen)
     if config.judging:
         path = judged(config)
@@ -215,7 +214,6 @@ def parse(method, arguments):
                             '--test_ratios, and with each sensor gone and alone')
     checks.check(config)
     # Typed as it is without being typed, an option is no mistake.
-    usual = {field.name: field.default for field in dataclasses.fields(Config)} | usual
     typed = {name for name, value in chosen.items() if value != usual[name]}
     if idle := {} if config.judging else checks.unused(config, typed):
         raise Unused(idle)

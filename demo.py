@@ -114,7 +114,7 @@ def draw(episode, trust, sensors, folder, title):
     import pictures
     import tools
     from config import flag
-    from drawing import BLUE, new_figure, shade
+    from drawing import BLUE, new_figure, shade, write
     frames = pictures.seen(episode)
     folder.mkdir(parents=True, exist_ok=True)
     with files.writing(folder / 'episode.gif') as file:
@@ -146,8 +146,7 @@ def draw(episode, trust, sensors, folder, title):
         one.set_ylabel(f'trust in\n{name}' if name in trust else name, fontsize=8)
         one.set_xlim(times[0], times[entries - 1])
     figure.suptitle(title, fontsize=10)
-    with files.writing(folder / 'episode.png') as file:
-        figure.savefig(file, dpi=110, format='png')
+    write(figure, folder / 'episode.png', 110)
     return [folder / 'episode.gif', folder / 'episode.png']
 
 

@@ -150,6 +150,11 @@ def save(figure, caption, outdir, name):
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * rows * more)
     figure.suptitle(textwrap.fill(caption, int(figure.get_figwidth() * 13)), fontsize=10)
     for ending, dated in (('png', {}), ('pdf', {'CreationDate': None})):
-        with files.writing(os.path.join(outdir, f'{name}.{ending}')) as file:
-            figure.savefig(file, format=ending, dpi=160, metadata=dated)
+        write(figure, os.path.join(outdir, f'{name}.{ending}'), 160, metadata=dated)
     return name
+
+
+def write(figure, path, dots, **words):
+    """Write a figure, whole or not at all, in the format of the path's ending. dots: an inch."""
+    with files.writing(path) as file:
+        figure.savefig(file, format=os.path.splitext(path)[1][1:], dpi=dots, **words)

@@ -16,7 +16,7 @@ import pictures
 import tools
 from acting import AgentPolicy, Driver, summary
 from config import SENSORS, flag
-from drawing import BLUE, GREEN, PALETTE, VERMILION, new_figure, shade, sheet
+from drawing import BLUE, GREEN, PALETTE, VERMILION, new_figure, shade, sheet, write
 from environments.sound import RATE
 from logs import told
 
@@ -84,9 +84,9 @@ def inspect(experiment):
     frames = pictures.seen(episode)
     with files.writing(folder / 'episode.gif') as file:
         file.write(tools.gif(frames, 20))
-    save(sheet(frames, [f'step {time}' for time in times],
-               f'{title}: the episode as seen (orange frame: sensor missing)'),
-         folder / 'episode.png')
+    write(sheet(frames, [f'step {time}' for time in times],
+                f'{title}: the episode as seen (orange frame: sensor missing)'),
+          folder / 'episode.png', DOTS)
     if 'sound' in episode:
         with files.writing(folder / 'episode.wav') as file:
             wavfile.write(file, RATE, episode['sound'].ravel())
@@ -119,11 +119,6 @@ def inspect(experiment):
         pd.Series(numbers, name='value').to_csv(
             file, index_label='number', float_format='%.4g')
     print(f'{title}: return {told(numbers["return"])}; pictures and numbers in {folder}')
-
-
-def save(figure, path):
-    with files.writing(path) as file:
-        figure.savefig(file, format='png', dpi=DOTS)
 
 
 def draw_predictions(batch, predictions, times, folder, title, columns=10):
@@ -167,7 +162,7 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
         axis.set_ylabel(f'mean error\n({SENSORS[sensor].unit})', fontsize=8)
         axis.set_ylim(bottom=0)
         figure.suptitle(f'{title}: {sensor}, open loop', fontsize=10)
-        save(figure, folder / f'open_loop_{sensor}.png')
+        write(figure, folder / f'open_loop_{sensor}.png', DOTS)
     return errors
 
 
@@ -186,7 +181,7 @@ def draw_spectrum(sensor, episode, predicted, times, path, title):
     figure.colorbar(picture, ax=list(axes[:, 0]), label=SENSORS[sensor].unit)
     axes[-1, 0].set_xlabel('environment steps (black from top to bottom: the sensor is missing)')
     figure.suptitle(f'{title}: {sensor}', fontsize=10)
-    save(figure, path)
+    write(figure, path, DOTS)
 
 
 def draw_trust(trust, episode, times, sensors, path, title):
@@ -205,7 +200,7 @@ def draw_trust(trust, episode, times, sensors, path, title):
     what = 'share of each sensor in the fused code' if trust else (
         'drop-outs (this method has no fusion weights)')
     figure.suptitle(f'{title}: {what}', fontsize=10)
-    save(figure, path)
+    write(figure, path, DOTS)
 
 
 def discounted_returns(reward, value, discount, terminated):
@@ -245,4 +240,4 @@ def draw_heads(inside, ahead, episode, times, sensors, path, title):
         axis.set_xlim(times[0], times[-1])
     axes[2].set_xlabel('environment steps (shaded: some sensor is missing)')
     figure.suptitle(f'{title}: what the heads say', fontsize=10)
-    save(figure, path)
+    write(figure, path, DOTS)
