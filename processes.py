@@ -20,7 +20,8 @@ import numpy as np
 import tqdm
 
 from config import SENSORS, UserError
-from workers import Died, Worker, arrays, ended, shared, spawning
+from environments import Broken
+from workers import Died, Worker, arrays, checked, ended, shared, spawning
 from wrappers import background_videos, make
 
 DEATHS = 3  # of a worker in a row, at which a run stops
@@ -69,13 +70,15 @@ def _describe(config, sender):
         env = make(config, 'train', config.seed)
         if config.natural and 'image' in env.observation_space.spaces:
             background_videos(config, 'valid')
-        env.reset()
+        checked(env.reset()[0])
         spaces = env.observation_space
         description = Description(
             spaces, env.action_space, tuple(name for name in SENSORS if name in spaces.spaces))
         with contextlib.suppress(OSError):  # whoever asked is gone
             sender.send(description)
-    except UserError as error:
+    except (UserError, Broken) as error:
+        if isinstance(error, Broken):
+            error = UserError(f'{config.task} cannot be learned from, as {error}')
         with contextlib.suppress(OSError):  # whoever asked is gone
             sender.send(error)
 

@@ -22,16 +22,17 @@ import numpy as np
 
 import stopping
 from config import UserError
-from environments import no_opengl, time_limit
+from environments import Broken, no_opengl, time_limit
 from wrappers import StaggeredStart, make
 
 KILLS = ('SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGINT', 'SIGXCPU')  # signals that no fault sends
+ENDED = 'ended'
 GRACE = 5  # seconds that an environment has to answer where the run is to stop
 LOOK = 200  # milliseconds after which a silent worker is thought about
 
 
 class Died(Exception):
-    """A worker ended, or does not answer."""
+    """A worker ended, does not answer, or has an episode that cannot go on; and which of them."""
 
 
 def ended(what, code, rendered=False):
@@ -136,18 +137,18 @@ class Worker:
                     if now > stop:
                         stopping.check()
                 if now > until:
-                    raise Died(f'gave no answer for {limit:g} seconds')
+                    raise Died(f'gave no answer for {limit:g} seconds (--env_timeout)')
             answer = pickle.loads(self.pipe.recv_bytes())
         except (EOFError, OSError):
-            raise Died('ended') from None
+            raise Died(ENDED) from None
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
     def reason(self, error):
         """The `UserError` for what `Died` says."""
-        if 'no answer' in str(error):
-            return UserError(f'{self.name} {error} (--env_timeout)')
+        if str(error) != ENDED:
+            return UserError(f'{self.name} {error}')
         self.process.join(5)  # its pipes end a moment before a process does
         return ended(self.name, self.process.exitcode, self.answered)
 
@@ -175,14 +176,28 @@ def _work(pipe, config, split, seed, index, neighbours, memory, count):
             command, words = pickle.loads(pipe.recv_bytes())
             try:
                 answer = COMMANDS[command](env, rows, *words)
+            except Broken as error:
+                answer = Died(f'cannot go on, as {error}')
             except Exception as error:
                 error.add_note(f'in the environment:\n{traceback.format_exc()}')
                 answer = error
             pipe.send_bytes(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
 
 
+def checked(observation, reward=0.0):
+    """Raises `Broken` for numbers that nothing can be learned from: they would stay in the replay,
+    where each update that meets them is not finite."""
+    if not math.isfinite(reward):
+        raise Broken(f'its reward is {reward}')
+    for key, value in observation.items():
+        # Whole numbers are finite, and pictures of them large.
+        if np.asarray(value).dtype.kind == 'f' and not np.isfinite(value).all():
+            raise Broken(f'a number of its {key} is not finite')
+
+
 def _reset(env, rows, seed, options):
     observation, info = env.reset(seed=seed, options=options)
+    checked(observation)
     _show(observation, rows)
     return 0.0, False, False, info
 
@@ -191,6 +206,7 @@ def _step(env, rows, action, begins):
     if begins is not None:
         return _reset(env, rows, begins, None)
     observation, *answer = env.step(action)
+    checked(observation, answer[0])
     _show(observation, rows)
     return answer
 

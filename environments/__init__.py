@@ -4,6 +4,7 @@
 gymnasium; a simulator is imported where it is needed, so that looking at a row costs nothing.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -110,6 +111,20 @@ def choose_opengl():
     # Mesa renders on the calling thread: on pictures this small 1 or 2 threads of its own were
     # no faster (1.2 ms light, 22 ms full), and the other cores are for training.
     os.environ.setdefault('LP_NUM_THREADS', '0')
+
+
+class Broken(Exception):
+    """An episode that cannot go on, and why: another may."""
+
+
+@contextlib.contextmanager
+def stable():
+    """Within, a simulation of dm_control that becomes unstable is `Broken`."""
+    from dm_control.rl.control import PhysicsError
+    try:
+        yield
+    except PhysicsError as error:
+        raise Broken(f'its simulation is unstable: {error}') from error
 
 
 def no_opengl(error):

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 
 from config import SENSORS, UserError
-from environments import SIZE, choose_opengl, chosen, no_opengl
+from environments import SIZE, choose_opengl, chosen, no_opengl, stable
 from environments.sound import BANDS, Ear
 
 _FOOT = dict(type='ellipsoid', pos='.01 0 -.06', size='.15 .05 .02')
@@ -230,7 +230,8 @@ class ControlSuite(gymnasium.Env):
     control steps of a decision.
 
     Raises `UserError` for an unknown task, for a sensor that the task lacks, and where
-    OpenGL does not work; ValueError for an action that is not finite or not of shape (A,).
+    OpenGL does not work; `Broken` where the simulation becomes unstable; ValueError for an action
+    that is not finite or not of shape (A,).
     """
 
     def __init__(
@@ -290,7 +291,8 @@ class ControlSuite(gymnasium.Env):
         control = self._action_centre + self._action_scale * np.clip(action, -1, 1)
         reward, last, before = 0.0, False, self._steps
         for _ in range(self._action_repeat):
-            time_step = self.environment.step(control)
+            with stable():
+                time_step = self.environment.step(control)
             self._steps += 1
             reward += time_step.reward
             last = time_step.last()

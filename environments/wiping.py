@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from config import SENSORS, UserError
-from environments import SIZE, no_opengl
+from environments import SIZE, no_opengl, stable
 from environments.sound import BANDS, Ear
 from environments.table import FAR, MARKS, NEAR, TIMESTEP, Dirt, scene
 
@@ -125,8 +125,8 @@ class WipeTable(gymnasium.Env):
     Actions: float32 (3,) in [-1, 1], the pad's way along x, y, z in REACH a control step. Its goal
     is held by a spring, so that it presses the harder, the deeper below the table the goal is.
 
-    Raises `UserError` for an unknown sensor, and where OpenGL does not work; ValueError for an
-    action that is not finite or not of shape (3,).
+    Raises `UserError` for an unknown sensor, and where OpenGL does not work; `Broken` where the
+    simulation becomes unstable; ValueError for an action that is not finite or not of shape (3,).
     """
 
     def __init__(
@@ -190,7 +190,8 @@ class WipeTable(gymnasium.Env):
             raise ValueError(f'an action is 3 finite numbers, not {action}')
         way, before, reward, felt = REACH * np.clip(action, -1, 1), self._steps, 0.0, []
         while self._steps < min(before + self.action_repeat, self._time_limit):
-            felt.append(self._drive(np.clip(self.goal + way, LOW, HIGH)))
+            with stable():
+                felt.append(self._drive(np.clip(self.goal + way, LOW, HIGH)))
             reward += self._judge(felt[-1][-1])
             self._steps += 1
         self.felt = np.mean(felt, 0)

@@ -66,6 +66,24 @@ class Numbers(gymnasium.Env):
         return action.astype(float), float(action[0]), False, False, {}
 
 
+class Ill(Numbers):
+    """Its reward is not a number where the first action is above 2, and what is observed is not
+    finite where it is below 0; with `born`, from the beginning."""
+
+    def __init__(self, born=False, **_):
+        super().__init__()
+        self.born = born
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        return observation + (np.inf if self.born else 0), info
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        observation[0] = np.inf if action[0] < 0 else action[0]
+        return observation, np.nan if action[0] > 2 else reward, *rest
+
+
 class Deaf(Numbers):
     """Nothing to be seen but words."""
 
@@ -103,6 +121,8 @@ class Seen(Numbers):
 
 gymnasium.register('Corridor-v0', Corridor, max_episode_steps=6)
 gymnasium.register('Endless-v0', Numbers)
+gymnasium.register('Ill-v0', Ill)
+gymnasium.register('IllBorn-v0', Ill, kwargs=dict(born=True))
 gymnasium.register('Deaf-v0', Deaf)
 gymnasium.register('Mute-v0', Mute)
 gymnasium.register('Seen-v0', Seen)

@@ -7,8 +7,9 @@ process of the fixture `elsewhere`, or in workers.
 import numpy as np
 import pytest
 
+import environments
 import wrappers
-from config import UserError
+from config import Config, UserError
 from environments import control_suite
 
 TOUCH = {'walker_walk': 2, 'cheetah_run': 2, 'quadruped_walk': 4, 'ball_in_cup_catch': 1}
@@ -62,6 +63,23 @@ def test_touch_leaves_physics_and_pictures_as_the_suite_has_them(elsewhere, task
     assert (touch >= 0).all()
     if task != 'ball_in_cup_catch':  # where a random action catches no ball
         assert (touch > 0).any(axis=0).all()
+
+
+def thrown(task):
+    """What becomes of an episode whose body is much too fast."""
+    env = wrappers.make(Config(task=task, natural=False, sensors='touch'), 'train', 0)
+    env.reset(seed=0)
+    env.unwrapped.physics.data.qvel[:] = 1e12
+    try:
+        env.step(np.zeros(env.action_space.shape, np.float32))
+    except environments.Broken as error:
+        return str(error)
+
+
+@pytest.mark.parametrize('task', ['dmc_walker_walk', 'wipe_table'])
+def test_an_unstable_simulation_breaks_its_episode(elsewhere, task):
+    """And not the run, which begins another: both families that dm_control simulates."""
+    assert 'its simulation is unstable: Physics state is invalid' in elsewhere(thrown, task)
 
 
 def test_full_visuals_are_the_suite_s(elsewhere):

@@ -237,6 +237,30 @@ def test_a_dead_environment_begins_anew_and_the_others_go_on(
     envs.close()
 
 
+@pytest.mark.parametrize('action, words', [
+    (1, 'its reward is nan'), (-1, 'a number of its proprioception is not finite')])
+def test_an_episode_with_numbers_that_are_not_finite_is_dropped_as_if_it_had_died(
+        config, action, words, capsys):
+    """Not to the replay with it, where each update that met it would not be finite either."""
+    ill = dataclasses.replace(
+        config, task='gym_corridor:Ill-v0', natural=False, miss_ratio=0.0, time_limit=100)
+    envs = processes.vector(ill, 'train', 2, processes.describe(ill), seed=0)
+    envs.reset(seed=[5, 6])
+    well, one = np.zeros((2, 2), np.float32), np.array([[0, 0], [action, 0]], np.float32)
+    for _ in range(2):
+        assert envs.step(well)[1].tolist() == [2, 2]  # two steps with a reward of 1
+        observation, rewards, _, _, infos = envs.step(one)
+        assert infos['again'].tolist() == [False, True] and rewards.tolist() == [2, 0]
+        assert not observation['proprioception'][1].any()  # that of a reset
+        said = capsys.readouterr().out
+        assert f'environment 1 cannot go on, as {words}; it is started again' in said
+        assert said.count('\n') == 1
+    with pytest.raises(UserError, match=f'{words}; 3 times without a whole episode'):
+        envs.step(one)
+    with pytest.raises(UserError, match='gym_corridor:IllBorn-v0 .*, as a number of its propri'):
+        processes.describe(dataclasses.replace(ill, task='gym_corridor:IllBorn-v0'))
+
+
 def test_an_episode_is_played_again_by_its_seed_and_its_actions(config, description):
     """Also one of a row, as the seeds after the first come from it; and one that has ended."""
     envs = processes.vector(quick(config), 'train', 2, description, seed=0)
