@@ -2,6 +2,7 @@
 
 import pathlib
 
+import gymnasium
 import numpy as np
 import tensorflow as tf
 
@@ -10,7 +11,7 @@ import cvrl
 import dreamer
 import mummi
 import tools
-from actions import Continuous
+from actions import of
 from agent import Agent
 from config import flag
 from dynamics import State
@@ -36,9 +37,8 @@ def build(method, *words, seed=0, actions=ACTIONS, part=None):
     of so many numbers."""
     tools.seed_everything(seed)
     config = settings(method, *words)
-    return Agent(
-        config, METHODS[method][0], SHAPES,
-        part or Continuous(actions, config.explore_noise, config.actor_deviation))
+    space = gymnasium.spaces.Box(-1, 1, (actions,), np.float32)
+    return Agent(config, METHODS[method][0], SHAPES, part or of(space, config))
 
 
 def observations(*leading, seed=0, missing=True):

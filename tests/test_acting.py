@@ -110,6 +110,49 @@ def test_reset_drops_what_was_unfinished_and_begins_with_these_seeds():
                for _, episode in finished)
 
 
+class Dying(Environments):
+    """Its rows die now and then, and begin the episode of their seed anew."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.random, self.died = np.random.default_rng(1), 0
+
+    def step(self, action):
+        _, reward, terminated, truncated, _ = super().step(action)
+        again = self.random.random(self.num_envs) < 0.1
+        self.died += again.sum()
+        self.decision[again], self.action[again], self.ended[again] = 0, 0, False
+        alive = ~again
+        return self._observe(), reward * alive, terminated & alive, truncated & alive, {
+            'again': again, 'steps': np.where(again, 0, 2)}
+
+
+def test_an_episode_that_begins_anew_in_its_environment_begins_anew_here():
+    """Nothing of what was unfinished is kept, and the policy is told; also where it dies in the
+    step in which the episode begins anyway."""
+    environments = Dying('train', 3, 0)
+    driver, finished, told, advanced = acting.Driver(environments, 2), [], [], 0
+
+    def act(observation, is_first):
+        told.append((where(observation['touch'])['decision'], is_first.copy()))
+        return np.full((3, stubs.ACTIONS), 0.5, np.float32)
+
+    driver.reset(SEEDS)
+    for _ in range(120):
+        finished += driver.step(act)
+        advanced += driver.advanced
+        assert advanced == driver.under_way + sum(
+            episode['steps'].sum() for _, episode in finished)
+    assert environments.died > 20 and len(finished) > 12
+    for decision, is_first in told:
+        np.testing.assert_array_equal(is_first, decision == 0)
+    for _, episode in finished:
+        seen = where(episode['touch'])
+        np.testing.assert_array_equal(seen['decision'], np.arange(len(episode['reward'])))
+        assert len(set(seen['seed'])) == 1 and not episode['action'][0].any()
+        assert len(seen['seed']) == 1 + (ENDS if terminates(seen['episode'][0]) else LIMIT)
+
+
 def test_what_is_kept_of_the_info_is_in_the_episodes_and_else_nothing():
     class Sounding(Environments):
         def reset(self, seed, options=None):

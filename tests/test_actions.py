@@ -1,12 +1,15 @@
 """Tests of the distribution of actions."""
 
+import gymnasium
 import helpers
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from helpers import ACTIONS, close, normals
 
+import actions
 from actions import TanhNormal
+from environments.spaces import OneHot
 
 
 def transformed(policy):
@@ -28,6 +31,25 @@ def test_untrained_actor_has_the_deviation_that_was_asked_for():
         policy = agent.actions.distribution(tf.zeros([3, 2 * ACTIONS]))
         close(policy.deviation, np.full((3, ACTIONS), deviation + 1e-4), 1e-5)
         close(policy.mean, np.zeros((3, ACTIONS)))
+
+
+def test_parts_have_the_exploration_that_was_asked_for():
+    config = helpers.settings(
+        'mummi', '--explore_noise', '0.17', '--actor_deviation', '0.7',
+        '--explore_epsilon', '0.23')
+    numbers = actions.of(gymnasium.spaces.Box(-1, 1, (5,), np.float32), config)
+    assert (numbers.size, numbers.explore_noise, numbers.deviation) == (5, 0.17, 0.7)
+    choices = actions.of(OneHot(4), config)
+    assert (choices.size, choices.explore_epsilon) == (4, 0.23)
+
+
+def test_random_actions_are_uniform_between_the_bounds():
+    """By the Kolmogorov-Smirnov distance, whose 1e-6 quantile is 2.7 / sqrt(n)."""
+    drawn = actions.Continuous(3, 0.3).uniform(np.random.default_rng(0), 6000)
+    assert drawn.shape == (6000, 3) and drawn.dtype == np.float32
+    for column in np.sort(drawn, 0).T:
+        share = np.arange(1, 6001) / 6000
+        assert np.abs((column + 1) / 2 - share).max() < 2.7 / np.sqrt(6000)
 
 
 def test_sample_and_log_agree_with_a_transformed_normal():

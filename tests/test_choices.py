@@ -11,6 +11,7 @@ import pytest
 import stubs
 import tensorflow as tf
 import tensorflow_probability as tfp
+import tqdm
 
 import actions
 import experiment
@@ -19,6 +20,7 @@ import processes
 import training
 import wrappers
 from config import SENSORS, UserError, flag
+from dynamics import Dynamics
 from precision import Precision
 from soft_actor_critic import departures
 
@@ -95,6 +97,17 @@ def test_run_on_a_task_of_short_episodes_and_choices_comes_to_its_end(method, tm
     assert (tmp_path / 'run' / 'metrics.csv').exists() and flag('image') in batches[0]
 
 
+def test_sequences_of_a_run_go_across_episodes_where_the_task_s_are_short(tmp_path):
+    """Also where they would fit into one; --no-across_episodes keeps them in one."""
+    for words, across in ((), True), (('--no-across_episodes',), False):
+        one = Experiment(tmp_path / str(across), '--length', '3', *words)
+        with stubs.eagerly(), training.Trainer(one) as trainer:
+            trainer.bar = tqdm.tqdm(disable=True)
+            trainer.collect_random(60)
+            first = trainer.replay.sample(200, 3, 0)['is_first'][:, 1:]
+        assert first.any() == across
+
+
 def test_soft_actor_critic_is_refused_for_choices():
     config = helpers.settings('mummi', '--task', CORRIDOR, '--use_sac')
     env = wrappers.make(config, 'train', 0)
@@ -125,6 +138,43 @@ def test_filter_starts_from_zeros_where_an_episode_begins():
                     helpers.close(x[row, part], y[0], 1e-5)
     whole = dynamics.filter(*map(tf.constant, (embedding, action, noise)))[0]
     assert not np.allclose(whole.mean[0, 3:], together[0].mean[0, 3:], atol=1e-3)
+
+
+def test_model_and_open_loop_start_anew_where_an_episode_of_the_batch_begins(eager):
+    agent = helpers.build('dreamer')
+    helpers.shake(agent.world)
+    batch = helpers.tensors(helpers.sequences())
+    noise = tf.constant(helpers.normals(4, 8, agent.config.stoch))
+    first = np.zeros((4, 8), bool)
+    first[:, 3] = True
+    together = agent.world.loss(batch | {'is_first': tf.constant(first)}, noise)[2]
+    for part in slice(0, 3), slice(3, None):
+        alone = agent.world.loss(
+            {key: value[:, part] for key, value in batch.items()}, noise[:, part])[2]
+        for x, y in zip(together, alone):
+            helpers.close(x[:, part], y)
+    # What was seen before entry 3 is nothing to the pictures from there on.
+    agent.judging = helpers.constant_noise()
+    others = helpers.tensors(helpers.sequences(seed=1))
+    mixed = {key: tf.concat([others[key][:, :3], batch[key][:, 3:]], 1) for key in batch}
+    for begins in True, False:
+        told = {'is_first': tf.constant(first & begins)}
+        one, other = (agent.open_loop(x | told)['image'] for x in (batch, mixed))
+        assert not np.allclose(one[:, :3], other[:, :3], atol=1e-3)
+        assert np.allclose(one[:, 3:], other[:, 3:], atol=1e-5) == begins
+
+
+def test_hybrid_s_actor_loss_is_of_the_latents_from_which_transitions_lead_on(eager, monkeypatch):
+    agent = helpers.build('cvrl', '--use_sac')
+    batch = helpers.sequences() | {'is_first': np.zeros((4, 8), bool)}
+    batch['is_first'][:, 5] = True
+    filtered = helpers.spy(monkeypatch, agent.world.dynamics, 'filter')
+    asked = helpers.spy(monkeypatch, agent.learners['soft'], 'actor_loss')
+    agent.train(helpers.tensors(batch))
+    (features, noise, real), _ = asked[0]
+    np.testing.assert_array_equal(features, filtered[0][1][0].features()[:, :-1])
+    np.testing.assert_array_equal(real, [[1, 1, 1, 1, 0, 1, 1]] * 4)
+    assert noise.shape == (4, 7, helpers.ACTIONS) and len(np.unique(noise)) == noise.numpy().size
 
 
 def test_end_of_a_task_is_no_start_of_imagination(eager, monkeypatch):
@@ -344,6 +394,24 @@ def test_actor_learns_by_reinforce_where_it_is_told_choices_and_numbers_alike(
         if wanted:  # the value is a baseline of the state in which the action is taken
             helpers.close(features[0], latent.features()[0])
         assert not any(helpers.unchanged(before, agent.behaviour.actor.trainable_variables))
+
+
+def test_reinforce_of_an_update_holds_what_was_done_in_each_latent(eager, monkeypatch):
+    """The log probabilities are of the choices that lead from each imagined latent to the next."""
+    agent = chooser('--actor_gradient', 'reinforce', '--actor_rate', '0')
+    losses, taken = helpers.spy(monkeypatch, agent.behaviour, 'losses'), []
+
+    def transition(self, state, action, original=Dynamics.transition):
+        taken.append((state.features(), action))
+        return original(self, state, action)
+    monkeypatch.setattr(Dynamics, 'transition', transition)
+    latent = helpers.latents(agent, 6).map(lambda part: part[None])
+    agent.learners['behaviour'].learn(latent, {'reward': tf.zeros([1, 6])}, agent.random)
+    (*_, held), _ = losses[0]
+    wanted = [tf.reduce_sum(tf.round(action) * agent.behaviour.policy(features).logits, -1)
+              for features, action in taken]
+    assert len(wanted) == agent.config.horizon
+    helpers.close(held, tf.stack(wanted))
 
 
 @pytest.mark.parametrize('kind', ['dynamics', 'reinforce'])

@@ -226,6 +226,19 @@ def test_command_trains_all_and_writes_figure_and_numbers(small, tmp_path, capsy
     assert rows == config.SENSORS  # the toy's are gone from the table
 
 
+def test_no_walk_of_the_test_is_one_of_training(small, tmp_path, monkeypatch):
+    """Whatever the seed; what is trained on has drop-outs, and the test has none."""
+    drawn = []
+    monkeypatch.setattr(claim, 'walks', lambda count, length, missing, seed, walks=claim.walks: (
+        drawn.append((missing, seed)), walks(count, length, missing, seed))[1])
+    for seed in '0', '1', '2':
+        claim.main(claim.arguments(
+            ['--outdir', str(tmp_path / seed), '--updates', '1', '--seed', seed, '--rivals',
+             'product']))
+    assert [missing for missing, _ in drawn] == [claim.MISS_RATIO, 0] * 3
+    assert len({seed for _, seed in drawn}) == 6
+
+
 @pytest.mark.parametrize('words, told', [
     (['--rivals', 'dreamer'], "product or reconstruction, or both as product,reconstruction, not "
                               "'dreamer'"),

@@ -120,6 +120,17 @@ def test_what_the_representation_holds_is_told_of_every_condition(
     assert 'touch=noise:0.1' in out and 'as they are' in out and 'weight_touch' in out
 
 
+def test_agreement_is_told_as_means_over_episodes_of_each_condition():
+    rows = pd.DataFrame({
+        'condition': ['ratio', 'ratio', 'ratio', 'corrupt', 'corrupt', 'without'],
+        'sensor': ['', '', '', 'touch=noise:1', 'touch=noise:1', 'touch'],
+        'ratio': [0, 0, 0.1, 0, 0, 1], 'agree_touch': [0.1, 0.4, 9, 0.5, 0.7, 9],
+        'find_touch': [0.2, 0.6, 9, 0, 0.1, 9], 'return': 1.0})
+    lines = [line.split() for line in evaluation.agreement_table(rows).splitlines()]
+    assert lines[0] == ['sensor', 'as', 'they', 'are', 'touch=noise:1']
+    assert lines[1:] == [['agree_touch', '0.250', '0.600'], ['find_touch', '0.400', '0.050']]
+
+
 # --- --inspect -----------------------------------------------------------------------------
 
 

@@ -16,6 +16,8 @@ def test_a_healthy_run_says_nothing():
     assert [health.lines(GOOD) for _ in range(3 * LASTING)] == [[]] * (3 * LASTING)
     # Dreamer and CVRL have no bound of a sensor; an early value is low, or below 0.
     assert Health(SIX).lines({'value_ratio': -3.0, 'value': -2.0, 'actor_entropy': -22.0}) == []
+    # Where rewards are negative, a value that is too low is no value that runs away.
+    assert not list(Health(SIX).signs({'value_ratio': 3.0, 'value': -90.0}))
 
 
 @pytest.mark.parametrize('changes, words', [

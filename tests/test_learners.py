@@ -177,6 +177,9 @@ def test_numbers_of_imagination_are_means_of_what_they_are_called(monkeypatch, e
     assert len({round(float(np.mean(x)), 4) for x in wanted.values()}) == 3
     for name, numbers in wanted.items():
         close(metrics[name], np.mean(numbers), 1e-4)
+    # A constant reward r for ever is worth r / (1 - discount).
+    close(metrics['value_ratio'],
+          np.mean(value) * (1 - agent.config.discount) / np.mean(reward), 1e-3)
 
 
 def without_gradient(method, agent):

@@ -46,6 +46,31 @@ def refused(path, words=None):
 
 # --- The drawn videos ---
 
+def test_light_becomes_bytes_in_order_of_time_and_colour(monkeypatch):
+    """Of a scene whose light rises from left to right, and brightens with time in red alone."""
+    class Scene:
+        exposure = 0.9
+
+        def __init__(self, random):
+            pass
+
+        def draw(self, phase, side):
+            light = np.tile(np.arange(side) / side, (side, 1))
+            return np.stack([(1 + phase) * light, 0.5 * light, 0 * light], -1)
+    monkeypatch.setattr(scenes, 'Scene', Scene)
+    drawn = scenes.draw_videos(0, 0, 1, 4, side=8)[0]
+    # Means over the finer pixels; exposed by the 95th percentile of all frames and colours.
+    fine = 8 * scenes.SUPERSAMPLING
+    columns = (np.arange(fine) / fine).reshape(8, -1).mean(1)
+    light = np.zeros((4, 3, 8))
+    light[:, 0] = (1 + np.arange(4) / 4)[:, None] * columns
+    light[:, 1] = 0.5 * columns
+    bright = np.percentile(np.repeat(light[:, :, None], 8, 2).transpose(0, 2, 3, 1), 95)
+    wanted = 255 * np.clip(0.9 * light / bright, 0, 1) ** (1 / 1.6)
+    np.testing.assert_allclose(drawn[:, :, 0], wanted, atol=0.6)
+    np.testing.assert_array_equal(drawn, np.repeat(drawn[:, :, :1], 8, 2))
+
+
 def test_spectrum_of_natural_images(files):
     for videos in files:
         grey = videos[:, ::5].mean(2)

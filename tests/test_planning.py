@@ -129,6 +129,16 @@ def test_refined_action_of_an_environment_ignores_the_other_environments(eager):
     assert not np.allclose(actions[0][1], actions[1][1])
 
 
+def test_what_the_search_found_is_refined(eager, monkeypatch):
+    agent = quiet('--search_candidates', '5', '--refine_actions', '--explore_noise', '0')
+    latent = latents(agent, 2)
+    searched = helpers.spy(monkeypatch, agent.planner, 'search')
+    refined = helpers.spy(monkeypatch, agent.planner, 'refine')
+    action = agent.act(latent, False, agent.judging)
+    np.testing.assert_array_equal(refined[0][0][1], searched[0][1])
+    np.testing.assert_array_equal(action, tf.clip_by_value(refined[0][1], -1, 1))
+
+
 @pytest.mark.parametrize('exploring', [False, True])
 def test_search_takes_each_environments_own_best_candidate(exploring, eager, monkeypatch):
     """By a stub return: minus the distance to a goal that the latent holds."""

@@ -128,6 +128,73 @@ def saving(monkeypatch, look):
         monkeypatch.setattr(module, 'save', save)
 
 
+def bars(axes):
+    """[(place, lower end, upper end)] of the error bars of axes, in order."""
+    return sorted(
+        (x, low, high) for container in axes.containers
+        if isinstance(container, matplotlib.container.ErrorbarContainer)
+        for lines in container.lines[2] for (x, low), (_, high) in lines.get_segments())
+
+
+@pytest.fixture
+def pictured(tmp_path, monkeypatch):
+    """(method -> runs, name -> figure) of two methods with three seeds each on one task."""
+    for level, method in ((300, 'mummi'), (150, 'dreamer')):
+        for seed in range(3):
+            make(tmp_path / 'in', method=method, seed=seed, level=level + 10 * seed ** 2)
+    figures = {}
+    saving(monkeypatch, lambda figure, name: figures.update({name: figure}))
+    plotting.draw([tmp_path / 'in'], tmp_path / 'out')
+    (group,) = logs.load([tmp_path / 'in']).values()
+    return group, figures
+
+
+def test_curves_are_those_of_the_table(pictured):
+    group, figures = pictured
+    width = summaries.default_bin([run for runs in group.values() for run in runs], 'train')
+    for method, runs in group.items():
+        curve = summaries.learning_curve(runs, 'train', width)
+        (line,) = [line for line in figures['returns'].axes[0].lines
+                   if line.get_label().startswith(method)]
+        np.testing.assert_allclose(line.get_xdata(), curve['at'])
+        np.testing.assert_allclose(line.get_ydata(), curve['mean'])
+
+
+def test_what_was_judged_is_drawn_at_its_place_and_height(pictured):
+    group, figures = pictured
+    wanted, axes = [], figures['single_sensor'].axes[0]
+    columns = [tuple(text.get_text().split('\n')) for text in axes.get_xticklabels()]
+    assert columns[0] == ('all', 'sensors') and len(set(columns)) == 5
+    drawn_bars = [container for container in axes.containers if isinstance(
+        container, matplotlib.container.BarContainer)]
+    for index, (runs, drawn_) in enumerate(zip(group.values(), drawn_bars, strict=True)):
+        rows = {part: summaries.evaluations(runs, part) for part in ('ratio', 'without', 'only')}
+        for ratio, row in rows['ratio'].iterrows():
+            wanted.append((ratio + (index - 0.5) * 0.08 * 0.1,
+                           row['mean'] - row['deviation'], row['mean'] + row['deviation']))
+        heights = [rows['ratio'].loc[0], *(rows[part].loc[name] for part, name in columns[1:])]
+        np.testing.assert_allclose(
+            [bar.get_height() for bar in drawn_], [row['mean'] for row in heights])
+        centres = [bar.get_x() + bar.get_width() / 2 for bar in drawn_]
+        np.testing.assert_allclose(centres, np.arange(5) + (index - 0.5) * 0.4)
+    np.testing.assert_allclose(bars(figures['missing_ratio'].axes[0]), sorted(wanted))
+
+
+def test_interquartile_means_are_drawn_with_their_intervals(pictured):
+    group, figures = pictured
+    frame = summaries.aggregate({WALK: group})
+    ended = frame['at'] == 'final'
+    final, others = figures['aggregate'].axes
+    np.testing.assert_allclose(bars(final), [
+        (place, row['low'], row['high']) for place, (_, row) in enumerate(frame[ended].iterrows())])
+    np.testing.assert_allclose(
+        sorted(ends[1:] for ends in bars(others)), sorted(
+            (row['low'], row['high']) for _, row in frame[~ended].iterrows()))
+    for axes, rows in (final, frame[ended]), (others, frame[~ended]):
+        points = [container.lines[0].get_ydata() for container in axes.containers]
+        np.testing.assert_allclose(sorted(np.concatenate(points)), sorted(rows['point']))
+
+
 @pytest.mark.parametrize('by', [(), ('value_rate', 'horizon')])
 def test_nothing_overlaps_or_is_clipped(by, tmp_path, monkeypatch):
     """Panels with their labels, the legends and the caption, as they are placed on the page."""

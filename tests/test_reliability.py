@@ -127,6 +127,16 @@ def test_other_environments_than_before_begin_new_episodes(tmp_path, monkeypatch
     check_tables(tmp_path)
 
 
+@pytest.mark.parametrize('before, after', [(1, 2), (2, 1)])
+def test_a_run_goes_on_with_another_number_of_environments(before, after, long, tmp_path):
+    """The unfinished episodes are of environments that are not there: new ones begin."""
+    folder = tmp_path / 'run'
+    shutil.copytree(long(before).folder, folder)
+    stubs.trained(folder, *ONE, '--envs', str(after), '--steps', '170')
+    table, _ = check_tables(folder)
+    assert table['step'].max() > 150
+
+
 # --- What a kill leaves of the tables -----------------------------------------------------
 
 
@@ -159,6 +169,7 @@ def test_tables_are_made_whole_when_a_run_is_opened(name, long, tmp_path):
     file, change = EDITS[name]
     edit(folder / file, change)
     opened(folder)
+    check_tables(folder)
     for one, other in zip(wanted, tables(folder)):
         if name == 'half a row' and 'mode' in one:  # evaluations behind it are lost
             one, other = (table[table['mode'] != 'eval'].reset_index(drop=True)

@@ -28,7 +28,7 @@ from tensorboard.backend.event_processing import event_file_loader
 import commandline
 import config
 import training
-from health import Health
+from health import LASTING, Health
 
 ROOT = pathlib.Path(training.__file__).parent
 # The names of the losses of each method, by the sensors of its task.
@@ -541,6 +541,10 @@ def test_dry_run_prints_the_published_sizes_and_writes_nothing(tmp_path):
     for sensor in 'image', 'depth', 'touch':
         assert re.search(rf'^ +{sensor} +\(', out, re.MULTILINE), sensor
     assert re.search(r'^ +actions +\(6,\)$', out, re.MULTILINE)
+    # An entry: the pictures, 12,288 and 8,192 bytes, 2 pressures, 3 flags, 6 actions, reward and
+    # discount; two steps an entry.
+    replay = 12288 + 2 * 64 * 64 + 4 * (2 + 3 + 6 + 2)
+    assert f'{replay * 1e6 / 1e9:.2f} GB after 2,000,000 steps' in out
     assert not folder.exists() and not list(tmp_path.iterdir())
 
 
@@ -593,6 +597,17 @@ def test_update_that_is_not_finite_stops_the_run_before_it_is_saved(broken):
     run.agent.optimisers['value'] = types.SimpleNamespace(scale=1.0)
     with pytest.raises(config.UserError, match='not finite at update 10'):
         training.Trainer._log(run, 10, values | {broken: np.inf})
+
+
+def test_what_lasts_in_the_metrics_is_said():
+    said = []
+    run = types.SimpleNamespace(
+        agent=types.SimpleNamespace(compute=tf.bfloat16), step=1000, seconds=lambda: 1.0,
+        logger=types.SimpleNamespace(update=lambda row: None), health=Health(-60.0),
+        say=said.append)
+    for update in range(3 * LASTING):
+        training.Trainer._log(run, update, {'value_ratio': 9.0, 'value': 30.0})
+    assert len(said) == 1 and said[0].startswith('warning: the value is 9.0 times')
 
 
 @pytest.mark.parametrize('terminal, drawn', [(True, 40), (False, 3)])

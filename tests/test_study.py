@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import helpers
 import pytest
@@ -156,6 +157,54 @@ def test_a_mistake_ends_a_job_and_a_crash_is_tried_again(tmp_path):
         assert crashing.record()['attempts'] == attempt and crashing.missing()
     log = (pathlib.Path(crashing.folder) / jobs.LOG).read_text()
     assert log.count('ValueError: a crash') == 2 and log.count('--steps 17') == 2
+
+
+@pytest.mark.parametrize('gpus, hidden', [(0, True), (0.5, False)])
+def test_a_script_gets_its_cores_and_a_gpu_only_where_it_asked_for_one(
+        gpus, hidden, tmp_path, monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3')  # which Ray sets for the worker
+    run, started = job(tmp_path, cores=5, gpus=gpus), []
+
+    def popen(command, **options):
+        started.append(options)
+        return types.SimpleNamespace(wait=lambda: 0)
+    monkeypatch.setattr(jobs.subprocess, 'Popen', popen)
+    os.makedirs(run.folder)
+    assert jobs.execute(run, run.words)[0] == 0
+    environment = started[0]['env']
+    for name in 'OMP_NUM_THREADS', 'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS':
+        assert environment[name] == '5'
+    assert environment['CUDA_VISIBLE_DEVICES'] == ('' if hidden else '3')
+    assert started[0]['cwd'] == run.place
+
+
+def test_a_study_does_what_is_missing_and_tells_what_failed(tmp_path, monkeypatch, capsys):
+    """And no second one in its folder meanwhile."""
+    todo = [job(tmp_path, name=f'task/method/{seed}') for seed in range(3)]
+    jobs.work(todo[0])
+    given, drawn = [], []
+    monkeypatch.setattr(study, 'planned', lambda *_: todo)
+    monkeypatch.setattr(study, 'connected', lambda address: types.SimpleNamespace(
+        shutdown=lambda: None))
+    monkeypatch.setattr(study, 'check_nodes', lambda ray, job: None)
+    monkeypatch.setattr(study.subprocess, 'run', lambda words, **_: drawn.append(words[2:4]))
+    failing = {todo[2].name: 'a mistake'}
+
+    def done(ray, jobs, retries, look):
+        given.append([job.name for job in jobs])
+        with pytest.raises(UserError, match='another study is under way'):
+            study.run(words)
+        return {job.name: failing.get(job.name, '') for job in jobs}
+    monkeypatch.setattr(study, 'done', done)
+    words = ['--logdir', str(tmp_path), '--no-natural']
+    assert study.run(words) is False
+    assert given == [[todo[1].name, todo[2].name]]
+    said = capsys.readouterr()
+    assert f'{todo[2].name}: a mistake' in said.err and todo[1].name not in said.err
+    assert f'2 of 3 runs are done in {tmp_path}' in said.out
+    assert drawn == [['--indir', str(tmp_path)]]
+    failing.clear()
+    assert study.run(words) is True
 
 
 def test_a_folder_that_is_not_shared_is_seen(tmp_path):

@@ -7,13 +7,14 @@ process of the fixture `elsewhere`, or in workers.
 import dataclasses
 import itertools
 import pickle
+import types
 
 import gymnasium
 import numpy as np
 import pytest
 
 import wrappers
-from config import SENSORS, UserError
+from config import SENSORS, Config, UserError
 
 
 def equal(first, second):
@@ -91,6 +92,23 @@ def test_variety_plays_videos_both_ways_at_three_paces_and_mirrored():
         drawn.setdefault((paces.pop() % 10, mirrored.pop()), 0)
     assert set(drawn) == {(pace % 10, side) for pace in (1, 2, 3, -1, -2, -3)
                           for side in (True, False)}
+
+
+@pytest.mark.parametrize('variety', [False, True])
+def test_a_configuration_s_variety_is_that_of_its_backgrounds(variety, videos, monkeypatch):
+    blank = np.zeros((64, 64, 3), np.uint8)
+    monkeypatch.setattr(wrappers, 'family', lambda task: types.SimpleNamespace(
+        make=lambda config, seed: Stub(blank)))
+    env = wrappers.make(Config(
+        natural_variety=variety, natural_train=videos, miss_ratio=0.0), 'train', 0)
+    ways = set()
+    for _ in range(60):  # the videos have five frames
+        shown = [env.reset()[0]['image'], *(env.step(None)[0]['image'] for _ in range(5))]
+        # One frame after the other: the sixth is the first again, and no two are alike.
+        assert np.array_equal(shown[0], shown[5])
+        ways.add(shown[1].tobytes() + shown[0].tobytes())
+    # Three videos of five frames, each followed by one other: 15 pairs; with variety more.
+    assert (len(ways) > 15) == variety
 
 
 def test_without_variety_the_draws_are_as_they_were():
