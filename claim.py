@@ -107,13 +107,13 @@ class ProductOfExperts(Reconstruction):
                 32 * config.conv_depth, 1, self.width, 2 * self.width, precision, tf.nn.relu)
             for sensor in shapes}
 
-    def embed(self, observation, hidden=None):
+    def embed(self, observation, withheld=None):
         """As `ExpertContrast.embed`: e = sum_m w^m mu^m / (sum_m w^m + prior)."""
         experts = {
             sensor: normal(self.experts[sensor](encoded))
             for sensor, encoded in self.encoded(observation).items()}
         weights = {
-            sensor: visible(sensor, observation, hidden)[..., None] / deviation ** self.power
+            sensor: visible(sensor, observation, withheld)[..., None] / deviation ** self.power
             for sensor, (_, deviation) in experts.items()}
         total = tf.add_n(list(weights.values())) + self.prior
         joint = tf.add_n([weights[s] * mean for s, (mean, _) in experts.items()]) / total

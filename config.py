@@ -212,7 +212,9 @@ class Config:
     option = section('World model')
     deter: int = option(200, 'Width of the deterministic latent.', low=1, model=True)
     stoch: int = option(30, 'Width of the stochastic latent.', low=1, model=True)
-    hidden: int = option(200, 'Width of the hidden layers of the RSSM.', low=1, model=True)
+    hidden: int = option(
+        200, 'Width of the hidden layers of the RSSM, and of the codes of CVRL.', low=1,
+        model=True)
     conv_depth: int = option(
         32, 'Channels of the first convolution; the following have 2, 4 and 8 times as many. '
         "A sensor's embedding is 32 times as wide.", low=1, model=True)

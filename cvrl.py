@@ -1,5 +1,5 @@
-"""CVRL (arXiv 2008.02430): the representation is learned by telling the step's own observation
-from those of the other steps of the batch.
+"""CVRL (arXiv 2008.02430): the representation is learned by telling an entry's own observation
+from those of the other entries of the batch.
 
     python cvrl.py --logdir ./logdir/dmc_walker_walk/cvrl --task dmc_walker_walk
 
@@ -20,36 +20,37 @@ if __name__ == '__main__':  # A mistake is answered before TensorFlow loads.
 
 import tensorflow as tf
 
+import replicas
 import training
 from dreamer import Reconstruction
 from experiment import Experiment
 from models import Representation
 from networks import Perceptron
-from replicas import gathered, number
 
 
 class JointContrast(Representation):
     """R = mean_i( score_ii - logsumexp_j score_ij ) with score_ij = u(s_i) . v(e_j), over all
-    N = B L steps: the InfoNCE bound (arXiv 1807.03748) on I(s; o), less log N. Both codes are
+    N = B L entries: the InfoNCE bound (arXiv 1807.03748) on I(s; o), less log N. Both codes are
     two dense layers, each with ELU, as in the published code."""
 
     def __init__(self, config, shapes, features, precision):
         super().__init__(config, shapes, features, precision)
-        self.units = units = config.hidden
-        self.state_code = Perceptron(features, 1, units, units, precision)
-        self.observation_code = Perceptron(self.width, 1, 2 * units, units, precision)
+        self.code_width = width = config.hidden
+        self.state_code = Perceptron(features, 1, width, width, precision)
+        self.observation_code = Perceptron(self.width, 1, 2 * width, width, precision)
 
-    def embed(self, observation, hidden=None):
+    def embed(self, observation, withheld=None):
         encoded = self.encoded(observation)
-        return {'joint': self.joined(encoded, hidden), 'whole': self.joined(encoded)}
+        return {'joint': self.joined(encoded, withheld), 'whole': self.joined(encoded)}
 
     def scores(self, features, joint):
-        """(score_ij [N, M], how many j stand before a step's own): of the N steps of features
-        [B, L, F] with the embeddings of all sensors of all M steps of the batch."""
+        """(score_ij [N, M], how many j stand before an entry's own): of the N entries of
+        features [B, L, F] with the embeddings of all sensors of all M entries of the batch."""
         state, other = (
-            tf.reshape(tf.nn.elu(code), [-1, self.units]) for code in (
+            tf.reshape(tf.nn.elu(code), [-1, self.code_width]) for code in (
                 self.state_code(features), self.observation_code(joint)))
-        return tf.matmul(state, gathered(other), transpose_b=True), number() * state.shape[0]
+        scores = tf.matmul(state, replicas.gathered(other), transpose_b=True)
+        return scores, replicas.number() * state.shape[0]
 
     def loss(self, features, embeddings, observation):
         leading = features.shape[:-1]
@@ -58,7 +59,7 @@ class JointContrast(Representation):
         return {'contrast_loss': tf.reshape(-bound, leading)}
 
     def metrics(self, features, embeddings, observation):
-        """find_latent_observation: how often a step's own observation scores highest of all."""
+        """find_latent_observation: how often an entry's own observation scores highest of all."""
         scores, before = self.scores(features, embeddings['whole'])
         found = tf.argmax(scores, 1, tf.int32) == before + tf.range(scores.shape[0])
         return {'find_latent_observation': tf.reduce_mean(tf.cast(found, tf.float32))}
@@ -67,8 +68,8 @@ class JointContrast(Representation):
 class RewardOnly(Representation):
     """R = 0: the features are learned by the reward alone."""
 
-    def embed(self, observation, hidden=None):
-        return {'joint': self.joined(self.encoded(observation), hidden)}
+    def embed(self, observation, withheld=None):
+        return {'joint': self.joined(self.encoded(observation), withheld)}
 
     def loss(self, features, embeddings, observation):
         return {}

@@ -15,9 +15,9 @@ variables that are theirs alone.
 import tensorflow as tf
 
 import networks
+import replicas
 from config import flag, ratios
 from optimisers import adam, minimise
-from replicas import count
 from soft_actor_critic import departures
 
 
@@ -39,10 +39,10 @@ class WorldLearner(tf.Module):
     def learn(self, batch, random):
         """(posterior [B, L, ...] without gradient, metrics) of one update."""
         noise = random.normal([*batch['reward'].shape, self.world.config.stoch])
-        hidden = self.withheld(batch['reward'].shape[0], random)
+        withheld = self.withheld(batch['reward'].shape[0], random)
 
         def losses():
-            loss, metrics, posterior = self.world.loss(batch, noise, hidden)
+            loss, metrics, posterior = self.world.loss(batch, noise, withheld)
             return [loss], (metrics, posterior)
 
         (norm,), (metrics, posterior) = minimise([self.optimiser], losses)
@@ -172,7 +172,7 @@ class PictureLearner(tf.Module):
     def learn(self, posterior, batch, random):
         features = posterior.features()
         total = features.shape[0] * features.shape[1]
-        frames = max(1, self.frames // count())
+        frames = max(1, self.frames // replicas.count())
         rows = random.uniform([min(frames, total)], maxval=total, dtype=tf.int32)
         features = networks.entries(features, rows)
         keys = [key for sensor in self.shapes for key in (sensor, flag(sensor))]

@@ -31,11 +31,12 @@ class Representation(tf.Module):
         self.shapes = dict(shapes)
         self.encoders = networks.encoders(config, shapes, precision)
         self.width = 32 * config.conv_depth * len(shapes)
+        self.decoders = {}
 
-    def embed(self, observation, hidden=None):
+    def embed(self, observation, withheld=None):
         """Dict of embeddings [..., E]: 'joint' feeds the dynamics, other keys are the method's
-        own. observation: raw values and flags [..., *shape] of each sensor. hidden: sensor -> bool
-        [..., 1], where it counts as missing in 'joint' and in nothing else (`--withhold`)."""
+        own. observation: raw values and flags [..., *shape] of each sensor. withheld: sensor ->
+        bool [..., 1], where it counts as missing in 'joint' and in nothing else (`--withhold`)."""
         raise NotImplementedError
 
     def loss(self, features, embeddings, observation):
@@ -43,8 +44,8 @@ class Representation(tf.Module):
         raise NotImplementedError
 
     def reconstruct(self, features):
-        """sensor -> scaled predictions [..., *shape]; for pictures only."""
-        return {}
+        """sensor -> scaled predictions [..., *shape], of those that have a decoder."""
+        return {sensor: decoder(features) for sensor, decoder in self.decoders.items()}
 
     def metrics(self, features, embeddings, observation):
         """Scalars for the log: how well the latents and the sensors agree, where that can be
@@ -59,10 +60,10 @@ class Representation(tf.Module):
         """sensor -> its embedding [..., 32 conv_depth]."""
         return {sensor: encoder(observation[sensor]) for sensor, encoder in self.encoders.items()}
 
-    def joined(self, encoded, hidden=None):
-        """All sensors' embeddings side by side, [..., 32 conv_depth sensors]. A hidden one is that
-        of zeros, as which a missing sensor is read."""
-        for sensor, mask in (hidden or {}).items():
+    def joined(self, encoded, withheld=None):
+        """All sensors' embeddings side by side, [..., 32 conv_depth sensors]. A withheld one is
+        that of zeros, as which a missing sensor is read."""
+        for sensor, mask in (withheld or {}).items():
             encoder = self.encoders[sensor]
             zeros = encoder(tf.zeros([1, *self.shapes[sensor]]))[0]
             encoded = encoded | {sensor: tf.where(mask, zeros, encoded[sensor])}
@@ -94,16 +95,16 @@ class WorldModel(tf.Module):
             return tf.fill(tf.shape(features)[:-1], self.config.discount)
         return tf.sigmoid(self.discount_head(features)[..., 0])
 
-    def loss(self, batch, noise, hidden=None):
+    def loss(self, batch, noise, withheld=None):
         """Total loss (scalar), its named terms and metrics, and the posterior [B, L, ...].
 
         batch: raw observations with flags, action, reward, discount, each [B, L, ...]; is_first
         where a sequence may hold more than one episode.
-        noise: standard normal [B, L, S], of the posterior's samples. hidden: sensor -> bool
+        noise: standard normal [B, L, S], of the posterior's samples. withheld: sensor -> bool
         [B, 1, 1], sequences whose dynamics do not see it; it is predicted or scored all the same.
         """
         leading = list(batch['reward'].shape)
-        embeddings = self.representation.embed(batch, *([hidden] if hidden else []))
+        embeddings = self.representation.embed(batch, *([withheld] if withheld else []))
         posterior, prior = self.dynamics.filter(
             embeddings['joint'], batch['action'], noise, batch.get('is_first'))
         features = posterior.features()

@@ -45,8 +45,8 @@ FUSION_FLOOR = 0.01
 # In its place the weight of an expert that always says 0 with deviation 1 (`--prior_expert`).
 PRIOR_WEIGHT = 1.0
 
-# Steps of a batch on which the agreement of the sensors is measured for the log.
-AGREEMENT_STEPS = 256
+# Entries of a batch on which the agreement of the sensors is measured for the log.
+COMPARED = 256
 
 
 class ExpertContrast(Representation):
@@ -71,7 +71,7 @@ class ExpertContrast(Representation):
             config, {s: shape for s, shape in shapes.items() if s not in self.contrasted},
             features, precision)
 
-    def embed(self, observation, hidden=None):
+    def embed(self, observation, withheld=None):
         """The fused code e = sum_m w^m mu^m / (sum_m w^m + 0.01), w^m = f^m / sigma^m (with
         `--fusion precision`, over its square), beside the experts' means mu^m and their weights
         w^m [..., width]."""
@@ -79,7 +79,7 @@ class ExpertContrast(Representation):
             sensor: normal(self.experts[sensor](encoder(observation[sensor])))
             for sensor, encoder in self.encoders.items()}
         weights = {
-            sensor: visible(sensor, observation, hidden)[..., None] / self.spread(deviation)
+            sensor: visible(sensor, observation, withheld)[..., None] / self.spread(deviation)
             for sensor, (_, deviation) in experts.items()}
         total = tf.add_n(list(weights.values())) + self.floor
         joint = tf.add_n([weights[s] * mean for s, (mean, _) in experts.items()]) / total
@@ -98,14 +98,11 @@ class ExpertContrast(Representation):
                 code, embeddings['means'][sensor], present(sensor, observation))
         return {f'{sensor}_loss': loss for sensor, loss in losses.items()}
 
-    def reconstruct(self, features):
-        return {sensor: decoder(features) for sensor, decoder in self.decoders.items()}
-
     def bound(self, code, mean, flags):
-        """f_i ( log F_ii - logsumexp_{j: f_j = 1} log F_ij ) of every step i, [B, L].
+        """f_i ( log F_ii - logsumexp_{j: f_j = 1} log F_ij ) of every entry i, [B, L].
 
-        code = g(s), mean = mu^m [B, L, width]; flags [B, L]. Only steps at which the sensor is
-        present are compared: a missing one is neither scored nor anybody's negative.
+        code = g(s), mean = mu^m [B, L, width]; flags [B, L]. Only entries at which the sensor
+        is present are compared: a missing one is neither scored nor anybody's negative.
         """
         code, mean = (tf.reshape(x, [-1, x.shape[-1]]) for x in (code, mean))
         shape, flags = flags.shape, tf.reshape(flags, [-1])
@@ -130,12 +127,12 @@ class ExpertContrast(Representation):
 
     def metrics(self, features, embeddings, observation):
         """weight_<sensor>: its share in the fused code. chance_<sensor>: what the loss of its bound
-        is for codes that tell nothing apart. Of a few steps, spread evenly over the batch, for the
-        sensors m, n present: agree_<m>, where m has a bound, the squared distance of g(s_i) to
-        mu^m_i over that to another step's mu^m_j (0: the same point, 1: no relation);
-        find_<m>_<n>, how often mu^n_i is the closest to mu^m_i of all steps' mu^n."""
+        is for codes that tell nothing apart. Of some entries, spread evenly over the batch, for
+        the sensors m, n present: agree_<m>, where m has a bound, the squared distance of g(s_i) to
+        mu^m_i over that to another entry's mu^m_j (0: the same point, 1: no relation);
+        find_<m>_<n>, how often mu^n_i is the closest to mu^m_i of all entries' mu^n."""
         count = features.shape[0] * features.shape[1]
-        compared = min(count, AGREEMENT_STEPS)
+        compared = min(count, COMPARED)
         rows = tf.range(compared) * count // compared
         codes = {
             s: tf.cast(entries(mean, rows), tf.float32)

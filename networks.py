@@ -12,9 +12,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
 
+import replicas
 from config import SENSORS, flag
 from convolutions import transposed
-from replicas import gathered, number
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 
@@ -108,11 +108,11 @@ def present(sensor, observation):
     return tf.cast(observation[flag(sensor)], tf.float32)[..., 0]
 
 
-def visible(sensor, observation, hidden=None):
-    """As `present`, and 0 where the sensor is hidden: sensor -> bool [..., 1]."""
+def visible(sensor, observation, withheld=None):
+    """As `present`, and 0 where the sensor is withheld: sensor -> bool [..., 1]."""
     flags = present(sensor, observation)
-    if hidden and sensor in hidden:
-        flags *= 1 - tf.cast(hidden[sensor][..., 0], tf.float32)
+    if withheld and sensor in withheld:
+        flags *= 1 - tf.cast(withheld[sensor][..., 0], tf.float32)
     return flags
 
 
@@ -267,10 +267,10 @@ def entries(x, rows):
 def candidates(rows, flags):
     """(what a contrastive bound compares with, how many of them stand before its own): the rows
     [N, width] whose flag [N] is set, of the whole batch where replicas share it."""
-    others = gathered(flags)
-    earlier = others[:number() * flags.shape[0]]
-    rows, before = tf.gather_nd(gathered(rows), tf.where(others > 0)), 0
-    if number():
+    others = replicas.gathered(flags)
+    earlier = others[:replicas.number() * flags.shape[0]]
+    rows, before = tf.gather_nd(replicas.gathered(rows), tf.where(others > 0)), 0
+    if replicas.number():
         before = tf.math.count_nonzero(earlier > 0, dtype=tf.int32)
         # A share without rows of its own may be the last: there is no diagonal after all rows.
         before = tf.minimum(before, tf.maximum(tf.shape(rows)[0] - 1, 0))
