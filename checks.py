@@ -72,7 +72,9 @@ def check(config):
     names = config.sensors.split(',')
     if config.sensors != 'all' and (set(names) - set(SENSORS) or len(set(names)) != len(names)):
         raise UserError(
-            f'--sensors takes all, or some of {",".join(SENSORS)}, not {config.sensors!r}')
+            f'--sensors takes all, or some of {",".join(SENSORS)}, not {config.sensors!r}' + (
+                '; what the task calls its parts, --sensor_map takes, as image=rgb'
+                if 'sensor_map' in environments.family(config.task).options else ''))
     for option in ('miss_ratio', 'withhold'):
         value = getattr(config, option)
         others = [name for name in value if name not in named(config)] if (
@@ -147,7 +149,8 @@ def task(config):
                 raise UserError(f'--{option} is for tasks {other.names}, not for {config.task}')
     if config.natural and not family.backgrounds:
         raise UserError(
-            f'--natural: where the background of {config.task} is, nothing says; leave it out')
+            f'--natural: {config.task} does not say where its background is, as the tasks of the '
+            'control suite and wipe_table do; leave it out')
     configuration.sensor_keys(config.sensor_map)
 
 

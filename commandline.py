@@ -190,6 +190,10 @@ def parse(method, arguments):
     given, unknown = parser.parse_known_args(arguments)
     if unknown:
         name = unknown[0].split('=')[0]
+        if name.removeprefix('--').removeprefix('no-') in {
+                field.name for field in dataclasses.fields(Config)}:
+            raise UserError(f'{name} is an option of other methods, and not of {method.name}.py; '
+                            'leave it out')
         near = difflib.get_close_matches(name.lstrip('-'), flags, n=1, cutoff=0.5)
         hint = f'did you mean --{near[0]}? ' if near and name.startswith('--') else ''
         raise UserError(

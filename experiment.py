@@ -78,6 +78,14 @@ class Experiment:
         """What computes the updates, for a person."""
         return devices.name(self.strategy.num_replicas_in_sync)
 
+    def advice(self, agent):
+        """What the user of an agent should know of this machine and this task, a line each."""
+        unread = self.description.unread
+        return list(filter(None, (
+            devices.advice(), agent.planner.advice(), unread and (
+                f'warning: no sensor reads {", ".join(unread)} of {self.config.task}, a picture; '
+                f'type for example --sensor_map depth={unread[0]} (docs/tasks.md)'))))
+
     def agent(self):
         """A fresh agent; the same seed gives the same weights, however many devices there are."""
         tools.seed_everything(self.config.seed)

@@ -30,11 +30,13 @@ RESUMES = '; a run goes on from its last checkpoint by the same command'
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What the process that learns knows of an environment; sensors in the order of SENSORS."""
+    """What the process that learns knows of an environment; sensors in the order of SENSORS, and
+    the names of pictures that it gives and that are none."""
 
     observation_space: gymnasium.spaces.Dict
     action_space: gymnasium.spaces.Box
     sensors: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
 
 def describe(config):
@@ -73,7 +75,8 @@ def _describe(config, sender):
         checked(env.reset()[0])
         spaces = env.observation_space
         description = Description(
-            spaces, env.action_space, tuple(name for name in SENSORS if name in spaces.spaces))
+            spaces, env.action_space, tuple(name for name in SENSORS if name in spaces.spaces),
+            getattr(env.unwrapped, 'unread', ()))
         with contextlib.suppress(OSError):  # whoever asked is gone
             sender.send(description)
     except (UserError, Broken) as error:

@@ -11,7 +11,6 @@ import tqdm
 
 import commandline
 import config as configuration
-import devices
 import evaluation
 import files
 import inspection
@@ -95,7 +94,7 @@ def dry_run(experiment):
     print(f'  replay on disk        {disk:>10.2f} GB after {config.steps:,} steps')
     print(f'  replay in memory      {min(disk, config.replay_memory):>10.2f} GB (--replay_memory)')
     print(f'  one training batch    {entry * config.batch * config.length / 1e9:>10.2f} GB')
-    for advice in filter(None, (devices.advice(), agent.planner.advice())):
+    for advice in experiment.advice(agent):
         print(f'\n{advice}')
 
 
@@ -154,7 +153,7 @@ class Trainer:
             f'products on {computing}; ' + (
                 f'resumed at {self.step:,} steps, {int(self.agent.updates):,} updates'
                 if resumed or self.step else 'a new run') + f' in {self.folder}')
-        for advice in filter(None, (devices.advice(), self.agent.planner.advice())):
+        for advice in experiment.advice(self.agent):
             self.say(advice)
 
     def _prepare_folder(self):

@@ -69,6 +69,9 @@ def family(task):
     found = FAMILIES.get(task.split('_')[0])
     if found and re.fullmatch(found.pattern, task, re.DOTALL):
         return found
+    if not found and re.search(r':|-v\d+$', task):
+        raise UserError(
+            f'--task {task!r} is of no family; did you mean --task gym_{task}, of gymnasium?')
     named = [found] if found else list(FAMILIES.values())
     raise UserError(
         f'--task {task!r} is not {" or ".join(row.names for row in named)}; type for example '

@@ -151,25 +151,27 @@ DEPTH = gymnasium.spaces.Box(0, np.inf, (SIZE, SIZE, 1), np.float16)
 def reader(sensor, keys, plain):
     """The reader of `sensor` from the parts `keys` of `plain` (key -> space), or None where they
     are not of its kind."""
-    if sensor == 'image' and keys == [RENDER]:
-        return Rendered()
+    if keys == [RENDER]:
+        return Rendered() if SENSORS[sensor].kind == 'picture' and sensor != 'depth' else None
     first = plain[keys[0]]
     if SENSORS[sensor].kind != 'picture':
         fit = all(spaces.width(plain[key]) for key in keys)
         return Vector({key: plain[key] for key in keys}) if fit else None
-    if sensor == 'image' and len(keys) == 1 and spaces.is_picture(first):
-        return Part(keys[0], IMAGE, spaces.picture)
     if sensor == 'depth' and len(keys) == 1 and spaces.channels(first) == 1:
         return Part(keys[0], DEPTH, spaces.distances)
+    if sensor != 'depth' and len(keys) == 1 and spaces.is_picture(first):
+        return Part(keys[0], IMAGE, spaces.picture)
     return None
 
 
 def readers(env, config):
-    """sensor -> reader, of all that `env` can be seen by.
+    """(sensor -> reader, of all that `env` can be seen by; the names of pictures that no sensor
+    reads).
 
     By --sensor_map; then a part of a sensor's name is that sensor; then the first picture is the
-    image, or what the task draws of itself; then proprioception is all other numbers and choices.
-    Raises `UserError` for a map that does not fit, and where nothing is found.
+    image, or what the task draws of itself; then proprioception is all other numbers and choices
+    but the pixels of pictures. Raises `UserError` for a map that does not fit, and where nothing
+    is found.
     """
     task = config.task
     plain = {key: space for key, space, _ in spaces.leaves(env.observation_space)}
@@ -195,12 +197,16 @@ def readers(env, config):
     seen = [key for key in free if spaces.is_picture(plain[key])] + [RENDER] * draws(env)
     if 'image' not in found and seen:
         found['image'] = reader('image', seen[:1], plain)
-    numbers = [key for key in free if key not in seen and spaces.width(plain[key])]
+    numbers = [key for key, space in plain.items()
+               if key in free and spaces.width(space) and not spaces.has_pixels(space)]
     if 'proprioception' not in found and numbers:
         found['proprioception'] = Vector({key: plain[key] for key in numbers})
     if not found:
         raise UserError(f'{task} observes nothing that a sensor can be: {env.observation_space}')
-    return chosen(task, {name: found[name] for name in SENSORS if name in found}, config.sensors)
+    used = [key for part in found.values() for key in part.keys]
+    unread = tuple(key for key in plain if key not in used and spaces.has_pixels(plain[key]))
+    found = {name: found[name] for name in SENSORS if name in found}
+    return chosen(task, found, config.sensors), unread
 
 
 def draws(env):
@@ -209,7 +215,7 @@ def draws(env):
 
 
 def needs_picture(env, config):
-    return any(part.keys == (RENDER,) for part in readers(env, config).values())
+    return any(part.keys == (RENDER,) for part in readers(env, config)[0].values())
 
 
 # --- The environment ---
@@ -223,7 +229,7 @@ class SensorTask(gymnasium.Env):
     where the episode ends within them, and info has their number as `steps`. `terminated` and
     `truncated` are the task's.
 
-    seed: of the first episode, until `reset` is given one.
+    seed: of the first episode, until `reset` is given one. `unread`: pictures that are no sensor.
 
     Raises `UserError` for observations and actions that cannot be used, and where no picture can
     be drawn; ValueError for an action that is not finite or not of shape (A,).
@@ -232,7 +238,7 @@ class SensorTask(gymnasium.Env):
     def __init__(self, env, config, seed):
         self._env, self._task, self._repeat = env, config.task, config.action_repeat
         self._first_seed = seed
-        self._readers = readers(env, config)
+        self._readers, self.unread = readers(env, config)
         self.observation_space = gymnasium.spaces.Dict({
             name: part.space for name, part in self._readers.items()})
         try:

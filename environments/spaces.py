@@ -89,13 +89,16 @@ def width(space):
         return 0
 
 
+def has_pixels(space):
+    """Whether a space is of arrays as large as pictures, whatever else it has of one."""
+    return isinstance(space, gymnasium.spaces.Box) and sum(
+        side >= LEAST_SIDE for side in space.shape) > 1
+
+
 def channels(space):
     """Number of channels of a space of pictures (height, width), (height, width, channels) or
     (channels, height, width); 0 where it is none."""
-    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) not in (2, 3):
-        return 0
-    sides = sorted(space.shape)[-2:]
-    if sides[0] < LEAST_SIDE:
+    if not has_pixels(space) or len(space.shape) not in (2, 3):
         return 0
     if len(space.shape) == 2:
         return 1

@@ -119,6 +119,19 @@ class Seen(Numbers):
                 'side': np.zeros((64, 64, 3), np.uint8)}, {}
 
 
+class Cameras(Numbers):
+    """A picture and a distance under names of their own, stacked frames, and joints."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.observation_space = spaces.Dict({
+            'rgb': spaces.Box(0, 255, (96, 128, 3), np.uint8),
+            'far': spaces.Box(0, np.inf, (96, 128), np.float32),
+            'frames': spaces.Box(0, 255, (12, 84, 84), np.uint8),
+            'joints': spaces.Box(-4, 4, (7,), np.float32)})
+
+
+gymnasium.register('Cameras-v0', Cameras)
 gymnasium.register('Corridor-v0', Corridor, max_episode_steps=6)
 gymnasium.register('Endless-v0', Numbers)
 gymnasium.register('Ill-v0', Ill)

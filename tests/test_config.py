@@ -531,7 +531,8 @@ def test_option_of_another_method_is_unknown(method, name, script):
     code, out, errors = script(
         method, '--logdir', 'unused', '--no-natural', f'--{name}', str(default))
     assert (code, out, errors.count('\n')) == (2, '', 1)
-    assert errors.startswith(f'error: unknown option --{name} for {method}.py')
+    assert errors.startswith(
+        f'error: --{name} is an option of other methods, and not of {method}.py')
     assert f'did you mean --{name}' not in errors
 
 

@@ -1,7 +1,10 @@
 """Tests of the tasks of gymnasium and Atari: of a user's own (corridor.py), whatever is installed,
 and of packages, where they are. Nothing here imports TensorFlow, beside which OpenGL crashes."""
 
+import dataclasses
 import importlib.util
+import pathlib
+import re
 import warnings
 
 import gymnasium
@@ -80,6 +83,28 @@ def test_parts_of_a_sensor_s_name_are_that_sensor():
     assert env.observation_space.contains(env.reset()[0])
 
 
+def test_pictures_that_no_sensor_reads_are_named_and_not_taken_for_numbers():
+    env = made('gym_corridor:Cameras-v0')
+    assert {name: space.shape for name, space in env.observation_space.items()
+            if name in SENSORS} == {'image': (64, 64, 3), 'proprioception': (7,)}
+    assert env.unwrapped.unread == ('far', 'frames')
+    env = made('gym_corridor:Cameras-v0', '--sensor_map', 'depth=far')
+    assert env.observation_space['depth'].shape == (64, 64, 1)
+    assert env.unwrapped.unread == ('frames',)
+    assert made('gym_corridor:Seen-v0').unwrapped.unread == ('side',)
+    assert made(CORRIDOR).unwrapped.unread == ()
+
+
+def test_a_new_picture_in_the_table_of_sensors_is_one_of_a_task_too(monkeypatch):
+    monkeypatch.setitem(SENSORS, 'wrist', dataclasses.replace(SENSORS['image'], by_name=True))
+    for words in ('--sensor_map', 'wrist=side'), ('--sensor_map', 'image=side,wrist=image'):
+        env = made('gym_corridor:Seen-v0', *words)
+        seen = env.reset()[0]
+        assert seen['wrist'].shape == (64, 64, 3) and seen['wrist'].dtype == np.uint8
+        key = 'side' if words[1] == 'wrist=side' else 'image'
+        assert seen['wrist'].any() == (key == 'image') and seen['image'].any() != (key == 'image')
+
+
 @pytest.mark.parametrize('shape, kind, channels', [
     ((64, 64, 3), np.uint8, 3), ((1, 20, 20), np.uint8, 1), ((3, 84, 84), np.uint8, 3),
     ((96, 96), np.uint8, 1), ((64, 48, 4), np.uint8, 4), ((7, 7, 3), np.uint8, 0),
@@ -99,6 +124,7 @@ def test_pictures_are_told_from_tables(shape, kind, channels):
     (['--sensor_map', 'image=door'], ['door', 'cannot be the image', 'Discrete(3)']),
     (['--sensor_map', 'proprioception=note'], ['note', 'cannot be the proprioception']),
     (['--sensors', 'touch'], ['no sensor touch', '--sensors image,proprioception']),
+    (['--sensors', 'rgb'], ['takes all, or some of', '--sensor_map', 'image=rgb']),
 ])
 def test_sensors_that_a_task_cannot_have_are_named(words, parts):
     with pytest.raises(UserError) as caught:
@@ -111,11 +137,33 @@ def test_sensors_that_a_task_cannot_have_are_named(words, parts):
     ('gym_nowhere:Task-v0', ['no module nowhere', 'PYTHONPATH']),
     ('gym_corridor:Deaf-v0', ['observes nothing']),
     ('gym_corridor:Mute-v0', ['gym_corridor:Mute-v0', 'MultiDiscrete']),
+    ('corridor:Corridor-v0', ['did you mean --task gym_corridor:Corridor-v0']),
+    ('Walker2d-v5', ['did you mean --task gym_Walker2d-v5']),
 ])
 def test_tasks_that_cannot_be_used_are_answered_in_a_line(task, parts):
     with pytest.raises(UserError) as caught:
         made(task)
     assert all(part in str(caught.value) for part in parts) and '\n' not in str(caught.value)
+
+
+def test_task_of_the_page_is_what_the_page_says(tmp_path, monkeypatch):
+    page = (pathlib.Path(wrappers.__file__).parent / 'docs' / 'tasks.md').read_text('utf-8')
+    (tmp_path / 'my_tasks.py').write_text(
+        re.search(r'```python\n(# my_tasks.py.*?)```', page, re.DOTALL)[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    command = re.search(r'--task gym_my_tasks:.*(?= --dry_run)', page)[0].split()
+    env = made(command[1], *command[2:])
+    check_env(env, skip_render_check=True)
+    seen = sensors(env.reset(seed=1)[0])
+    assert {name: value.shape for name, value in seen.items()} == {
+        'image': (64, 64, 3), 'depth': (64, 64, 1), 'proprioception': (2,)}
+    assert env.unwrapped.unread == ()
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        seen, reward, *ends, _ = env.step(random.uniform(-1, 1, 2))
+        assert np.isfinite(reward) and 49 < seen['depth'].min() < seen['depth'].max() < 91
+        assert seen['image'].any()
+    assert ends == [False, True]
 
 
 # --- Steps ---
