@@ -1,3 +1,4 @@
+# make install: the packages to .venv, which all others do first.
 # make demo: a trained agent whose sensors fail, then a short training. make test: the tests.
 # make board: TensorBoard on the runs in logdir/.
 # make claim: MuMMI's claim in a toy world, in two minutes.
@@ -10,13 +11,15 @@ DEMO := logdir/demo
 # The trained agent that the demo shows.
 AGENT ?= agents/walker_walk/mummi
 
-.PHONY: demo board claim test lint docs bench torture results clean
+.PHONY: install demo board claim test lint docs bench torture results clean
 
 .venv/installed: requirements.txt requirements-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo 'installing the pinned packages to .venv (2.8 GB, a minute or two)'
 	$(BIN)/pip install --disable-pip-version-check -r requirements-dev.txt
 	touch $@
+
+install: .venv/installed
 
 demo: .venv/installed
 	$(BIN)/python demo.py --agent $(AGENT) --outdir $(DEMO)

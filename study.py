@@ -54,8 +54,10 @@ def arguments(words):
     add('--dry_run', action='store_true', help='print the runs and what is missing, and stop')
     own, rest = parser.parse_known_args(words)
     for name in own.methods.split(','):
-        if name not in METHODS:
-            raise UserError(f'--methods takes some of {",".join(METHODS)}, not {name!r}')
+        if not method_of(name):
+            raise UserError(
+                f'--methods takes some of {",".join(METHODS)}, or scripts of your own beside them, '
+                f'not {name!r}')
     own.methods = list(dict.fromkeys(own.methods.split(',')))
     own.tasks = list(dict.fromkeys(own.tasks.split(',')))
     own.seeds = seeds(own.seeds)
@@ -103,12 +105,17 @@ def seeds(text):
 
 
 def method_of(name):
-    """The `config.Method` of a script, without the script's slow imports."""
-    with open(os.path.join(HERE, f'{name}.py'), encoding='utf-8') as file:
+    """The `config.Method` of a script, without the script's slow imports; None where there is no
+    such script, or it has none."""
+    path = os.path.join(HERE, f'{name}.py')
+    if not name.isidentifier() or not os.path.isfile(path):
+        return None
+    with open(path, encoding='utf-8') as file:
         body = ast.parse(file.read()).body
-    value, = (node.value for node in body if isinstance(node, ast.Assign)
-              and node.targets[0].id == 'METHOD')
-    return eval(compile(ast.Expression(value), name, 'eval'), {'Method': config.Method})
+    found = [node.value for node in body if isinstance(node, ast.Assign)
+             and getattr(node.targets[0], 'id', '') == 'METHOD']
+    return eval(compile(ast.Expression(found[0]), name, 'eval'), {
+        'Method': config.Method}) if found else None
 
 
 def option_of(word):

@@ -114,7 +114,9 @@ def interval(tasks):
 
     By t, of a trimmed mean (Yuen, Biometrika 1974): scores that are cut count as the last that
     is not. Runs vary within their task alone. The percentiles of a bootstrap, which the
-    interquartile mean is often seen with, hold it 76 % of the time at three runs of a task.
+    interquartile mean is often seen with, hold it 76 % of the time at three runs of a task; this
+    holds it 95 % of the time in simulations of skewed scores of 3 to 10 runs of 1 to 10 tasks, 91
+    to 98 % by case (tests/test_plotting.py).
     """
     scores = np.concatenate(tasks)
     count = len(scores)
@@ -133,20 +135,21 @@ def aggregate(groups):
     """Frame with columns method, at ('final' or a missing ratio), point, low, high, runs, tasks.
 
     Scores are returns over the largest that there can be (in the control suite a reward of 1 at
-    each of 1000 steps); tasks whose rewards have no such bound are left out. A method has only
+    each of 1000 steps); tasks whose rewards have no known bound are left out. A method has only
     the tasks on which it has LEAST_RUNS runs, and only tasks that all methods with such a one have
     are compared; printed lines name the rest.
     """
-    scores = []
+    scores, said = [], set()
     for run in everyone(groups):
         largest = environments.largest_return(run.config)
         if not largest:
+            said.add(f'aggregate: {run.config.task} left out, its largest return is not known')
             continue
         found = evaluations([run], 'ratio')['mean'].to_dict()
         scores += [(at, run.method, run.config.task, value / largest)
                    for at, value in ({'final': final_return(run)} | found).items()]
     scores = pd.DataFrame(scores, columns=['at', 'method', 'task', 'score']).dropna()
-    rows, said = [], set()
+    rows = []
     for at, part in scores.groupby('at', sort=False):
         part = enough(part, said)
         methods = part.groupby('task')['method'].nunique()

@@ -285,16 +285,16 @@ def test_an_episode_is_played_again_by_its_seed_and_its_actions(config, descript
         envs.close()
 
 
-def test_an_episode_that_goes_on_is_cut_only_where_it_is_the_first(config, description):
+@pytest.mark.parametrize('whole', [False, True])
+def test_an_episode_that_goes_on_is_cut_only_where_it_is_the_first(config, description, whole):
     """Of two staggered environments the first has its first episode cut after the half."""
     staggered = dataclasses.replace(quick(config), stagger=True, time_limit=12)
     envs = processes.vector(staggered, 'train', 2, description, seed=0)
     try:
         still = np.zeros((2, 6), np.float32)
-        for whole, cuts in ([False, False], [True, False]), ([True, True], [False, False]):
-            envs.play([5, 6], [list(still[:1])] * 2, whole)
-            envs.step(still)
-            assert envs.step(still)[3].tolist() == cuts  # decision 3 of 6
+        envs.play([5, 6], [list(still[:1])] * 2, [whole, whole])
+        envs.step(still)
+        assert envs.step(still)[3].tolist() == [not whole, False]  # decision 3 of 6
     finally:
         envs.close()
 

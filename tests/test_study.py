@@ -81,8 +81,23 @@ def test_what_a_script_knows_is_read_without_running_it(method):
     assert study.method_of(method) == helpers.METHODS[method][1]
 
 
+def test_a_script_of_one_s_own_is_studied_beside_the_three(tmp_path, monkeypatch):
+    """With the options that its `Method` owns."""
+    for name in 'mummi', 'cosine':
+        (tmp_path / f'{name}.py').write_text(
+            'import no_such_module\nTEMPERATURE = 0.1\n'
+            f"METHOD = Method('{name}', own=('probe_frames',))\n")
+    monkeypatch.setattr(study, 'HERE', str(tmp_path))
+    _, cosine = plan('--methods', 'mummi,cosine', '--probe_frames', '3')
+    assert cosine.name == 'dmc_walker_walk/cosine/0' and cosine.words[-2:] == (
+        '--probe_frames', '3')
+    assert cosine.script == str(tmp_path / 'cosine.py')
+
+
 @pytest.mark.parametrize('words, line', [
-    (('--methods', 'mummi,ppo'), "--methods takes some of mummi,cvrl,dreamer, not 'ppo'"),
+    (('--methods', 'mummi,ppo'), "--methods takes some of mummi,cvrl,dreamer, or scripts of your "
+                                 "own beside them, not 'ppo'"),
+    (('--methods', 'models'), "not 'models'"),
     (('--seeds', '4-1'), "--seeds takes numbers as 0-4 or 0,2,7, not '4-1'"),
     (('--seeds', ''), '--seeds takes numbers'),
     (('--cores', '0'), "--cores takes a whole number from 1, not '0'"),
