@@ -73,6 +73,8 @@ results: .venv/installed
 		--metrics image_loss,find_image_depth,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/study/runs --outdir results/study/figures \
 		--bin 10000 --metrics reward_loss,imagined_reward,value,actor_entropy
+	$(BIN)/python plotting.py --indir results/hour/runs --outdir results/hour/figures \
+		--bin 10000 --metrics reward_loss,imagined_reward,value_ratio,actor_entropy
 	$(BIN)/python plotting.py --indir results/behaviour/runs results/study/runs/dmc_walker_stand/mummi \
 		results/study/runs/dmc_walker_walk/mummi --outdir results/behaviour/figures \
 		--by actor_rate,seed --bin 10000 --metrics imagined_reward,value_ratio,actor_entropy

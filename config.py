@@ -347,9 +347,10 @@ PRESETS = {
     # away, sensors agree late or never, encoders die (results/rates, results/steady). So more is
     # seen before the first update, sensors are withheld, encoders are ELU, returns come from a
     # slow copy of the value, and the prior learns at any divergence; imagination starts at every
-    # fourth entry, which is a third of an update's time saved (results/preset).
+    # fourth entry, which is a third of an update's time saved (results/preset). The steps are an
+    # hour of MuMMI or CVRL on two cores (results/hour).
     'cpu': dict(
-        steps=150000, prefill=20000, batch=16, length=32, conv_depth=16, expert_width=256,
+        steps=200000, prefill=20000, batch=16, length=32, conv_depth=16, expert_width=256,
         units=200, train_updates=50, pretrain=250, log_every=50, encoder_activation='elu',
         free_nats=1.0, kl_balance=0.8, withhold=0.3, slow_value=0.02, entropy_bonus=1e-3,
         imagine_every=4, model_rate=1e-3, value_rate=3e-4),
