@@ -13,7 +13,6 @@ import stubs
 import tensorflow as tf
 
 import commandline
-import networks
 import replicas
 import training
 from config import UserError
@@ -50,9 +49,9 @@ def test_a_share_may_have_nothing_of_a_sensor(flags, monkeypatch, eager):
     """The second share of two; the first has two steps, one of them with the sensor."""
     ahead, code, mean = (helpers.normals(1, 2, 4, seed=seed) for seed in range(3))
     other = {1: np.float32([1, 0]), 2: ahead[0]}  # by the rank of what is gathered
-    monkeypatch.setattr(networks, 'number', lambda: 1)
+    monkeypatch.setattr(replicas, 'number', lambda: 1)
     monkeypatch.setattr(
-        networks, 'gathered', lambda rows: tf.concat([other[len(rows.shape)], rows], 0))
+        replicas, 'gathered', lambda rows: tf.concat([other[len(rows.shape)], rows], 0))
     representation = helpers.build('mummi').world.representation
     found = representation.bound(*map(tf.constant, (code, mean, np.float32([flags]))))
     wanted = np.zeros((1, 2))
