@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing import event_file_loader
 
 import config
 import tools
+from actions import Continuous
 from config import UserError
 from optimisers import Optimiser, minimise
 
@@ -590,7 +591,7 @@ def test_restored_agent_acts_and_trains_on_as_the_saved_one_to_the_last_bit(twin
 def structure(**changes):
     settings = dataclasses.replace(helpers.settings('mummi'), **changes)
     agent = helpers.Agent(
-        settings, METHODS['mummi'][0], helpers.SHAPES, helpers.Continuous(helpers.ACTIONS, 0.3))
+        settings, METHODS['mummi'][0], helpers.SHAPES, Continuous(helpers.ACTIONS, 0.3))
     return sorted((variable.name, tuple(variable.shape)) for variable in agent.variables)
 
 
