@@ -5,10 +5,13 @@ import pathlib
 import re
 import shlex
 
+import pandas as pd
 import pytest
 
+import logs
 import plotting
 import relations
+import summaries
 
 ROOT = pathlib.Path(plotting.__file__).parent
 RESULTS = ROOT / 'results'
@@ -93,3 +96,60 @@ def test_page_of_the_agreement_says_what_its_command_finds(tmp_path, monkeypatch
     for text in re.findall(r'rank correlation ([\d.]+) \(p = ([\d.]+), 9 runs\)',
                            capsys.readouterr().out):
         assert '{} (p = {})'.format(*text) in page
+
+
+def found_in_an_hour():
+    """What a table says of a condition -> [(mean, deviation of episodes)], a column each: the
+    methods on walker_stand, then on walker_walk; and the means of training by bins."""
+    groups = logs.load([RESULTS / 'hour' / 'runs'])
+    columns = [(task, method) for task in ('dmc_walker_stand', 'dmc_walker_walk')
+               for method in ('mummi', 'cvrl', 'dreamer')]
+    judged = {}
+    for part, name in (
+            ('ratio', 'drop-out chance {:g}'), ('without', '{} gone'), ('only', '{} alone')):
+        for task, method in columns:
+            for key, row in summaries.evaluations(groups[task][method], part).iterrows():
+                judged.setdefault(name.format(key), []).append((row['mean'], row['deviation']))
+    judged['nothing'] = judged.pop('drop-out chance 0')
+    curves = pd.read_csv(RESULTS / 'hour' / 'figures' / 'returns.csv').groupby(
+        ['task', 'method'])['mean']
+    return judged, [curves.get_group(column).round().astype(int).tolist() for column in columns]
+
+
+def cells(page, head):
+    """First cell -> the others of the table whose head begins so."""
+    rows = page.partition(f'| {head} |')[2].partition('\n\n')[0].splitlines()[2:]
+    return {name: rest for name, *rest in (row.strip('| ').split(' | ') for row in rows)}
+
+
+def test_tables_of_the_hour_are_those_of_its_runs():
+    """Of its page and of the README, each number; which is in bold is the largest."""
+    judged, curves = found_in_an_hour()
+    page = (RESULTS / 'hour' / 'README.md').read_text(encoding='utf-8')
+    table = cells(page, 'missing')
+    assert set(table) == set(judged) and len(table) == 10
+    for name, row in table.items():
+        shares = [f' ({mean / full:.2f})' * (name != 'nothing') for (mean, _), (full, _) in zip(
+            judged[name], judged['nothing'])]
+        assert row == [f'{mean:.0f} ± {deviation:.0f}{share}' for (mean, deviation), share in zip(
+            judged[name], shares)]
+    for row, curve in zip(cells(page, 'training return').values(), curves, strict=True):
+        numbers = [int(cell) for cell in row[:12] if cell.strip()]
+        assert numbers == curve[6:]  # from 80,000 steps on
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    wanted = {'last 10,000 steps of training': [[curve[-1]] for curve in curves]}
+    for name, keys in {
+            'judged, nothing missing': ['nothing'], 'touch alone': ['touch alone'],
+            'image alone, depth alone': ['image alone', 'depth alone'],
+            **{f'drop-out chance {p:g}': [f'drop-out chance {p:g}'] for p in (0.05, 0.1, 0.2)},
+            }.items():
+        wanted[name] = [[round(judged[key][column][0]) for key in keys] for column in range(6)]
+    found = {name.partition(' (')[0]: row for name, row in cells(readme, 'return').items()}
+    assert set(found) == set(wanted)
+    for name, row in found.items():
+        assert [[int(x) for x in cell.replace('*', '').split(', ')] for cell in row] == wanted[name]
+        for task in slice(0, 3), slice(3, 6):
+            for number in range(len(wanted[name][0])):
+                values = [cell[number] for cell in wanted[name][task]]
+                bold = ['**' in cell.split(', ')[number] for cell in row[task]]
+                assert bold == [value == max(values) for value in values], name
