@@ -130,6 +130,10 @@ class Cameras(Numbers):
             'frames': spaces.Box(0, 255, (12, 84, 84), np.uint8),
             'joints': spaces.Box(-4, 4, (7,), np.float32)})
 
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
 
 gymnasium.register('Cameras-v0', Cameras)
 gymnasium.register('Corridor-v0', Corridor, max_episode_steps=6)

@@ -46,6 +46,16 @@ def test_own_task_is_described_and_steps_in_processes():
         vector.close(terminate=True)
 
 
+def test_pictures_that_no_sensor_reads_are_told_to_the_user():
+    representation, method = helpers.METHODS['mummi']
+    one = experiment.Experiment(method, representation, helpers.settings(
+        'mummi', '--task', 'gym_corridor:Cameras-v0'))
+    assert one.sensors == ('image', 'proprioception')
+    said = one.advice(types.SimpleNamespace(planner=types.SimpleNamespace(advice=lambda: None)))
+    assert sum('no sensor reads far, frames of' in line and '--sensor_map depth=far' in line
+               for line in said) == 1
+
+
 class Experiment(experiment.Experiment):
     """An experiment whose environments are in this process."""
 
