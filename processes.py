@@ -74,16 +74,15 @@ def _describe(config, sender):
             background_videos(config, 'valid')
         checked(env.reset()[0])
         spaces = env.observation_space
-        description = Description(
+        answer = Description(
             spaces, env.action_space, tuple(name for name in SENSORS if name in spaces.spaces),
             getattr(env.unwrapped, 'unread', ()))
-        with contextlib.suppress(OSError):  # whoever asked is gone
-            sender.send(description)
-    except (UserError, Broken) as error:
-        if isinstance(error, Broken):
-            error = UserError(f'{config.task} cannot be learned from, as {error}')
-        with contextlib.suppress(OSError):  # whoever asked is gone
-            sender.send(error)
+    except UserError as error:
+        answer = error
+    except Broken as error:
+        answer = UserError(f'{config.task} cannot be learned from, as {error}')
+    with contextlib.suppress(OSError):  # whoever asked is gone
+        sender.send(answer)
 
 
 def vector(config, split, count, description, seed):
