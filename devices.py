@@ -5,6 +5,8 @@ import shutil
 
 import tensorflow as tf
 
+import threads
+
 
 def gpus():
     """The GPUs that TensorFlow sees; the first of them computes, or all with `--devices all`."""
@@ -19,12 +21,15 @@ def all_of_a_kind():
 
 
 def set_up():
-    """Let a GPU's memory grow as it is needed, and let float32 mean float32.
+    """Let a GPU's memory grow as it is needed, let float32 mean float32, and take the threads that
+    are best for the cores there are, where the user's environment does not say how many.
 
     First of all in a process that trains, judges or measures: RuntimeError where TensorFlow has
     begun to compute on a GPU without it, for which a summary writer is enough. A second call
     changes nothing.
     """
+    for name, value in threads.variables(threads.cores()).items():
+        os.environ.setdefault(name, value)
     for gpu in gpus():
         tf.config.experimental.set_memory_growth(gpu, True)
     # TensorFlow's default rounds the factors of float32 products to 10 bits on a GPU that can.

@@ -15,6 +15,7 @@ import sys
 import time
 
 import files
+import threads
 
 RECORD, LOG = 'study.json', 'study.log'
 # In the folder of a study: locked while it is under way, it holds the study's token, by which a
@@ -145,10 +146,8 @@ def execute(job, command):
     """(exit code, last line said) of a script with a command line; negative where a signal ended
     it. All that it says is added to `study.log`."""
     words = [job.script, *command]
-    environment = os.environ | {
-        # As many threads as it has cores: Ray counts cores and binds nobody to them.
-        'OMP_NUM_THREADS': str(job.cores), 'TF_NUM_INTRAOP_THREADS': str(job.cores),
-        'TF_NUM_INTEROP_THREADS': str(job.cores)}
+    # No more threads than it has cores: Ray counts cores and binds nobody to them.
+    environment = os.environ | threads.variables(job.cores) | {'OMP_NUM_THREADS': str(job.cores)}
     if not job.gpus:
         environment['CUDA_VISIBLE_DEVICES'] = ''
     with open(os.path.join(job.folder, LOG), 'ab') as log:

@@ -17,6 +17,7 @@ from tensorflow.python.framework import op_def_registry
 from tensorflow.python.framework.kernels import get_registered_kernels_for_op
 
 import devices
+import threads
 
 ROOT = pathlib.Path(devices.__file__).parent
 
@@ -33,6 +34,52 @@ def test_a_run_lets_a_gpus_memory_grow_and_names_it_before_anything_is_computed(
     said, configured = done.stdout.splitlines()  # and no advice
     assert 'float32 products on Stand-in 7000 (compute capability 7.5); a new run' in said
     assert configured == 'STAND-IN growth True rounded False'
+
+
+COUNT = '''
+import collections, pathlib
+import tensorflow as tf
+import devices, threads
+threads.cores = lambda: 2
+devices.set_up()
+tf.function(lambda x: tf.matmul(x, x) + tf.matmul(x, x + 1))(tf.ones([500, 500]))
+names = [path.read_text().strip() for path in pathlib.Path('/proc/self/task').glob('*/comm')]
+print(names.count('tf_Compute'))
+'''
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc/self/task'), reason='its threads are not told')
+def test_tensorflow_takes_the_threads_that_it_is_given_after_it_was_imported():
+    given = {name: '3' for name in threads.variables(1) if 'INTER' in name}
+    for environment, count in ({}, 2), (given, 3):
+        done = subprocess.run(
+            [sys.executable, '-c', COUNT], cwd=ROOT, text=True, capture_output=True, timeout=300,
+            env={k: v for k, v in os.environ.items() if k not in threads.variables(1)}
+            | environment)
+        assert done.stdout == f'{count}\n', done.stderr
+
+
+def test_on_two_cores_an_operation_has_one(monkeypatch):
+    """As independent ones fill both; and what the user's environment says stands."""
+    for name in threads.variables(1):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(threads, 'cores', lambda: 2)
+    monkeypatch.setenv('TF_NUM_INTEROP_THREADS', '7')
+    devices.set_up()
+    assert os.environ['TF_NUM_INTRAOP_THREADS'] == '1'
+    assert os.environ['TF_NUM_INTEROP_THREADS'] == '7'
+    for count in 1, 3, 64:
+        assert set(threads.variables(count).values()) == {str(count)}
+    assert threads.variables(2) == {
+        'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '2'}
+
+
+def test_the_cores_are_those_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda process: {5, 7, 8}, raising=False)
+    assert threads.cores() == 3
+    monkeypatch.delattr(os, 'sched_getaffinity')
+    monkeypatch.setattr(os, 'cpu_count', lambda: 6)
+    assert threads.cores() == 6
 
 
 def give_gpu(monkeypatch, count=1, **details):

@@ -19,6 +19,7 @@ from rich.console import Console
 import jobs
 import overview
 import study
+import threads
 from config import UserError
 
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'study_script.py')
@@ -174,11 +175,11 @@ def test_a_mistake_ends_a_job_and_a_crash_is_tried_again(tmp_path):
     assert log.count('ValueError: a crash') == 2 and log.count('--steps 17') == 2
 
 
-@pytest.mark.parametrize('gpus, hidden', [(0, True), (0.5, False)])
+@pytest.mark.parametrize('gpus, hidden, cores', [(0, True, 5), (0.5, False, 2)])
 def test_a_script_gets_its_cores_and_a_gpu_only_where_it_asked_for_one(
-        gpus, hidden, tmp_path, monkeypatch):
+        gpus, hidden, cores, tmp_path, monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3')  # which Ray sets for the worker
-    run, started = job(tmp_path, cores=5, gpus=gpus), []
+    run, started = job(tmp_path, cores=cores, gpus=gpus), []
 
     def popen(command, **options):
         started.append(options)
@@ -187,8 +188,9 @@ def test_a_script_gets_its_cores_and_a_gpu_only_where_it_asked_for_one(
     os.makedirs(run.folder)
     assert jobs.execute(run, run.words)[0] == 0
     environment = started[0]['env']
-    for name in 'OMP_NUM_THREADS', 'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS':
-        assert environment[name] == '5'
+    for name, value in threads.variables(cores).items():
+        assert environment[name] == value
+    assert environment['OMP_NUM_THREADS'] == str(cores)
     assert environment['CUDA_VISIBLE_DEVICES'] == ('' if hidden else '3')
     assert started[0]['cwd'] == run.place
 
