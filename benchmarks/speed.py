@@ -45,6 +45,7 @@ import numpy as np  # noqa: E402
 import commandline  # noqa: E402
 import environments  # noqa: E402
 import processes  # noqa: E402
+import threads  # noqa: E402
 from config import SENSORS, UserError, flag  # noqa: E402
 
 METHODS = ('mummi', 'cvrl', 'dreamer')
@@ -133,7 +134,7 @@ def environment(config, chosen):
         actions = random.uniform(-1, 1, (100, *vector.action_space.shape)).astype(np.float32)
         value = count * rate(lambda v=vector, a=actions: v.step(random.choice(a)), repeats)
         vector.close(terminate=True)
-        share = value / ceiling / min(count, len(os.sched_getaffinity(0)))
+        share = value / ceiling / min(count, threads.cores())
         rows.append((f'environments: {count}', value, 'decisions/s', share))
     return rows + [(name, value, 'decisions/s') for name, value in alone.items()]
 
@@ -219,6 +220,10 @@ def action(config, chosen):
 
 def update(config, chosen):
     learner = Learner(config, chosen)
+    if learner.agent.strategy.num_replicas_in_sync > 1:
+        # Whose graph holds the products of all, and whose ceiling is not that of one.
+        learner.learn(WARM_UP)
+        return [('one update', np.median(learner.learn(chosen.repeats)), 's')]
     kinds = dict.fromkeys(['float32', 'bfloat16', learner.agent.compute.name])
     before = [product_rate(kind, chosen.repeats) for kind in kinds]
     learner.learn(WARM_UP)
@@ -241,15 +246,22 @@ def update(config, chosen):
 
 
 def product_rate(kind, repeats):
-    """GFLOP/s of a large matrix product of type `kind`, the best of several."""
+    """GFLOP/s of large matrix products of type `kind`, the best of several; as many at once as a
+    processor's threads make."""
     import tensorflow as tf
-    left, right = (tf.cast(tf.random.normal([PRODUCT, PRODUCT]), kind) for _ in range(2))
+    count = 1 if tf.config.list_logical_devices('GPU') else threads.cores()
+    left, *others = (
+        tf.cast(tf.random.normal([PRODUCT, PRODUCT]), kind) for _ in range(1 + count))
+
+    @tf.function(autograph=False)
+    def corners():
+        return tf.stack([tf.matmul(left, other)[0, 0] for other in others])
     times = []
     for _ in range(2 + repeats):
         begun = time.perf_counter()
-        tf.matmul(left, right)[0, 0].numpy()
+        corners().numpy()
         times.append(time.perf_counter() - begun)
-    return 2e-9 * PRODUCT ** 3 / min(times)
+    return 2e-9 * count * PRODUCT ** 3 / min(times)
 
 
 def products(graph, unknown):
@@ -303,8 +315,9 @@ def start(config, chosen):
     learner = Learner(config, chosen, begun)
     batch = next(learner.batches(1))
     passed('agent, replay, first batch')
-    learner.agent.train.get_concrete_function(batch)
-    passed('update traced')
+    if learner.agent.strategy.num_replicas_in_sync == 1:
+        learner.agent.train.get_concrete_function(batch)
+        passed('update traced')
     float(learner.agent.train(batch)['model_loss'])
     passed('update run')
     return [('first update finished after', moments[-1] - moments[0], 's'), *rows]
@@ -406,7 +419,7 @@ def measure(chosen, words, say):
     config, _ = commandline.load(kept(methods[0], chosen.folder))
     names = re.findall('model name.*: (.*)', pathlib.Path('/proc/cpuinfo').read_text())
     machine = {
-        'processor': (*names, 'unknown processor')[0], 'cores': len(os.sched_getaffinity(0)),
+        'processor': (*names, 'unknown processor')[0], 'cores': threads.cores(),
         'load': [round(load, 2) for load in os.getloadavg()], 'task': config.task,
         'tensorflow': importlib.metadata.version('tensorflow'), 'preset': config.preset,
         'options': ' '.join(words)}

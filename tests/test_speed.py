@@ -1,10 +1,12 @@
 """Smoke tests of benchmarks/speed.py, and of its count of products against a count by hand."""
 
 import importlib.util
+import itertools
 import json
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -53,11 +55,34 @@ def test_a_mistake_is_one_line(words):
     assert result.stderr.startswith('error: ') and result.stderr.count('\n') == 1
 
 
-def test_products_are_counted_with_their_gradients():
-    import tensorflow as tf
+@pytest.fixture
+def speed():
+    """The script as a module."""
     specification = importlib.util.spec_from_file_location('speed', SCRIPT)
-    speed = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(speed)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_an_update_on_several_devices_is_timed_alone(speed, monkeypatch):
+    """Their graph is made elsewhere, and holds the products of all."""
+    learner = types.SimpleNamespace(
+        agent=types.SimpleNamespace(strategy=types.SimpleNamespace(num_replicas_in_sync=2)),
+        learn=lambda count: [9.0] if count == speed.WARM_UP else [1.0, 2.0, 6.0])
+    monkeypatch.setattr(speed, 'Learner', lambda config, chosen: learner)
+    assert speed.update(None, types.SimpleNamespace(repeats=5)) == [('one update', 2.0, 's')]
+
+
+def test_the_ceiling_is_that_of_all_cores_whatever_an_operation_has(speed, monkeypatch):
+    """As many products are made at once as there are cores, and all of them count."""
+    monkeypatch.setattr(speed, 'PRODUCT', 8)
+    monkeypatch.setattr(speed.threads, 'cores', lambda: 3)
+    monkeypatch.setattr(speed.time, 'perf_counter', itertools.count().__next__)
+    assert speed.product_rate('float32', 1) == pytest.approx(2e-9 * 3 * 8 ** 3)
+
+
+def test_products_are_counted_with_their_gradients(speed):
+    import tensorflow as tf
     kernel = tf.Variable(tf.ones([4, 4, 3, 5]))
     weights, back = tf.Variable(tf.ones([7, 11])), tf.Variable(tf.ones([6, 6, 2, 5]))
 
