@@ -1,6 +1,8 @@
 """The tasks of the dm_control suite, `dmc_<domain>_<task>`, and what can be sensed of them."""
 
+import contextlib
 import difflib
+import logging
 import xml.etree.ElementTree
 
 import gymnasium
@@ -77,6 +79,19 @@ def add_touch(model, domain):
     return xml.etree.ElementTree.tostring(root, encoding='unicode')
 
 
+@contextlib.contextmanager
+def _quiet():
+    """Without the log of dm_control: MuJoCo's warnings while a task is loaded are of how the suite
+    has written it, which no user can mend, and come once in every process."""
+    logger = logging.getLogger('absl')
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+@_quiet()
 def _load(suite, domain, name):
     """The suite's environment, with touch sensors and without a time limit."""
     # The lqr tasks draw their springs while loading. A fixed seed makes them one task in all

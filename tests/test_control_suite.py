@@ -4,6 +4,8 @@ This process may hold TensorFlow, beside which OpenGL crashes: what renders runs
 process of the fixture `elsewhere`, or in workers.
 """
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -121,7 +123,11 @@ def share_in_the_picture(env):
 
 
 def every_task():
-    suite = control_suite._suite()
+    suite, said = control_suite._suite(), []
+    log = logging.getLogger('absl')
+    handler = logging.NullHandler()
+    handler.handle = said.append
+    log.addHandler(handler)
     for domain, name in suite.ALL_TASKS:
         env = control_suite.ControlSuite(f'dmc_{domain}_{name}')
         env.reset()
@@ -133,6 +139,8 @@ def every_task():
         seen = [share_in_the_picture(env) for seed in range(3) if env.reset(seed=seed)]
         assert np.mean(seen) > (0.8 if domain == 'lqr' else 0.99), (domain, name, seen)
         env.close()
+    log.warning('afterwards')
+    assert [record.msg for record in said] == ['afterwards']
     return len(suite.ALL_TASKS)
 
 
