@@ -98,12 +98,15 @@ def test_page_of_the_agreement_says_what_its_command_finds(tmp_path, monkeypatch
         assert '{} (p = {})'.format(*text) in page
 
 
-def found_in_an_hour():
-    """What a table says of a condition -> [(mean, deviation of episodes)], a column each: the
-    methods on walker_stand, then on walker_walk; and the means of training by bins."""
-    groups = logs.load([RESULTS / 'hour' / 'runs'])
-    columns = [(task, method) for task in ('dmc_walker_stand', 'dmc_walker_walk')
-               for method in ('mummi', 'cvrl', 'dreamer')]
+METHODS = 'mummi', 'cvrl', 'dreamer'
+WALKER = [(f'dmc_walker_{task}', method) for task in ('stand', 'walk') for method in METHODS]
+OTHERS = [*(('dmc_cheetah_run', method) for method in METHODS), ('dmc_finger_spin', 'mummi')]
+
+
+def found(question, columns):
+    """What a table says of a condition -> [(mean, deviation of episodes)], a column for each
+    (task, method) of `columns`; and their means of training by bins."""
+    groups = logs.load([RESULTS / question / 'runs'])
     judged = {}
     for part, name in (
             ('ratio', 'drop-out chance {:g}'), ('without', '{} gone'), ('only', '{} alone')):
@@ -111,9 +114,17 @@ def found_in_an_hour():
             for key, row in summaries.evaluations(groups[task][method], part).iterrows():
                 judged.setdefault(name.format(key), []).append((row['mean'], row['deviation']))
     judged['nothing'] = judged.pop('drop-out chance 0')
-    curves = pd.read_csv(RESULTS / 'hour' / 'figures' / 'returns.csv').groupby(
+    curves = pd.read_csv(RESULTS / question / 'figures' / 'returns.csv').groupby(
         ['task', 'method'])['mean']
     return judged, [curves.get_group(column).round().astype(int).tolist() for column in columns]
+
+
+def told(judged):
+    """Condition -> the cells of a page's table."""
+    return {name: [
+        f'{mean:.0f} ± {deviation:.0f}' + f' ({mean / full:.2f})' * (name != 'nothing')
+        for (mean, deviation), (full, _) in zip(row, judged['nothing'], strict=True)]
+        for name, row in judged.items()}
 
 
 def cells(page, head):
@@ -124,15 +135,9 @@ def cells(page, head):
 
 def test_tables_of_the_hour_are_those_of_its_runs():
     """Of its page and of the README, each number; which is in bold is the largest."""
-    judged, curves = found_in_an_hour()
+    judged, curves = found('hour', WALKER)
     page = (RESULTS / 'hour' / 'README.md').read_text(encoding='utf-8')
-    table = cells(page, 'missing')
-    assert set(table) == set(judged) and len(table) == 10
-    for name, row in table.items():
-        shares = [f' ({mean / full:.2f})' * (name != 'nothing') for (mean, _), (full, _) in zip(
-            judged[name], judged['nothing'])]
-        assert row == [f'{mean:.0f} ± {deviation:.0f}{share}' for (mean, deviation), share in zip(
-            judged[name], shares)]
+    assert cells(page, 'missing') == told(judged) and len(judged) == 10
     for row, curve in zip(cells(page, 'training return').values(), curves, strict=True):
         numbers = [int(cell) for cell in row[:12] if cell.strip()]
         assert numbers == curve[6:]  # from 80,000 steps on
@@ -144,12 +149,27 @@ def test_tables_of_the_hour_are_those_of_its_runs():
             **{f'drop-out chance {p:g}': [f'drop-out chance {p:g}'] for p in (0.05, 0.1, 0.2)},
             }.items():
         wanted[name] = [[round(judged[key][column][0]) for key in keys] for column in range(6)]
-    found = {name.partition(' (')[0]: row for name, row in cells(readme, 'return').items()}
-    assert set(found) == set(wanted)
-    for name, row in found.items():
+    shown = {name.partition(' (')[0]: row for name, row in cells(readme, 'return').items()}
+    assert set(shown) == set(wanted)
+    for name, row in shown.items():
         assert [[int(x) for x in cell.replace('*', '').split(', ')] for cell in row] == wanted[name]
         for task in slice(0, 3), slice(3, 6):
             for number in range(len(wanted[name][0])):
                 values = [cell[number] for cell in wanted[name][task]]
                 bold = ['**' in cell.split(', ')[number] for cell in row[task]]
                 assert bold == [value == max(values) for value in values], name
+
+
+def test_tables_of_the_study_are_those_of_its_runs():
+    page = (RESULTS / 'study' / 'README.md').read_text(encoding='utf-8')
+    for columns, head in (WALKER, 'stand: MuMMI'), (OTHERS, 'cheetah: MuMMI'):
+        judged, curves = found('study', columns)
+        assert cells(page, f'missing | {head}') == told(judged) and len(judged) == 10
+        rows = cells(page, 'training return')
+        for (task, method), curve in zip(columns, curves, strict=True):
+            name = f'{task.split("_")[2 if "walker" in task else 1]}, {method}'
+            # Of MuMMI's seeds on walker_stand, a row each, the means are of both.
+            seeds = [row[:8] for key, row in rows.items() if key.lower().startswith(name)]
+            assert seeds
+            means = [sum(map(int, bins)) / len(seeds) for bins in zip(*seeds, strict=True)]
+            assert means == pytest.approx(curve, abs=0.5 * len(seeds))
