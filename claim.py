@@ -15,6 +15,7 @@ import sys
 import tempfile
 
 import commandline
+import processor
 from config import SENSORS, Config, UserError
 
 RIVALS = ('product', 'reconstruction')
@@ -61,7 +62,7 @@ def arguments(words=None):
 
 
 if __name__ == '__main__':  # A mistake is answered before TensorFlow loads.
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    processor.prepare()
     GIVEN = arguments()
 
 import numpy as np

@@ -17,6 +17,7 @@ import types
 import checks
 import environments
 import files
+import processor
 import provenance
 import stopping
 from config import FREE, LARGEST, PRESETS, SENSORS, Config, Ratios, UserError, sections
@@ -141,7 +142,7 @@ def from_command_line(method, arguments=None):
     `--help` prints and exits with 0; a mistake prints one line and exits with 2.
     """
     stopping.listen('what was saved is whole, and the same command begins or resumes')
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's greetings: off
+    processor.prepare()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         config = parse(method, arguments)

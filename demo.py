@@ -8,7 +8,6 @@ line says what is done and how long it takes.
 
 import argparse
 import importlib.util
-import os
 import pathlib
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import time
 
 import commandline
 import files
+import processor
 from config import SENSORS, UserError
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -188,7 +188,7 @@ def main(words=None):
     shown = []
     if (given.agent / 'config.json').exists():
         say(f'loading the trained agent {given.agent}: about 20 s')
-        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's greetings: off
+        processor.prepare()
         from experiment import load
         try:
             shown += show(load(given.agent), given.outdir / 'agent')

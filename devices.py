@@ -5,7 +5,7 @@ import shutil
 
 import tensorflow as tf
 
-import threads
+import processor
 
 
 def gpus():
@@ -28,7 +28,7 @@ def set_up():
     begun to compute on a GPU without it, for which a summary writer is enough. A second call
     changes nothing.
     """
-    for name, value in threads.variables(threads.cores()).items():
+    for name, value in processor.threads(processor.cores()).items():
         os.environ.setdefault(name, value)
     for gpu in gpus():
         tf.config.experimental.set_memory_growth(gpu, True)

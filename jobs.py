@@ -15,7 +15,7 @@ import sys
 import time
 
 import files
-import threads
+import processor
 
 RECORD, LOG = 'study.json', 'study.log'
 # In the folder of a study: locked while it is under way, it holds the study's token, by which a
@@ -147,7 +147,7 @@ def execute(job, command):
     it. All that it says is added to `study.log`."""
     words = [job.script, *command]
     # No more threads than it has cores: Ray counts cores and binds nobody to them.
-    environment = os.environ | threads.variables(job.cores) | {'OMP_NUM_THREADS': str(job.cores)}
+    environment = os.environ | processor.threads(job.cores) | {'OMP_NUM_THREADS': str(job.cores)}
     if not job.gpus:
         environment['CUDA_VISIBLE_DEVICES'] = ''
     with open(os.path.join(job.folder, LOG), 'ab') as log:

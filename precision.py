@@ -1,11 +1,11 @@
 """The type of the networks' products: which one, and the copies of weights rounded to it."""
 
 import contextlib
-import itertools
 
 import tensorflow as tf
 
 import devices
+import processor
 from replicas import own
 
 
@@ -17,13 +17,7 @@ def compute_type(precision):
     if devices.gpus():
         # Older ones have no units for bfloat16, and are slower in it.
         return tf.bfloat16 if devices.capability() >= (8, 0) else tf.float32
-    try:
-        with open('/proc/cpuinfo', encoding='ascii', errors='ignore') as file:
-            first = list(itertools.takewhile(str.strip, file))  # of the processors
-    except OSError:
-        first = []
-    parts = (line.partition(':') for line in first)
-    facts = {key.strip(): value.split() for key, _, value in parts}
+    facts = processor.facts()
     flags, vendor = (facts.get(key, []) for key in ('flags', 'vendor_id'))
     # docs/speed.md, "Precision", has the rates. By name and not by a stopwatch, so that one machine
     # always makes the same choice.

@@ -20,6 +20,7 @@ import config
 import files
 import jobs
 import logs
+import processor
 from config import UserError
 from overview import Display
 
@@ -303,7 +304,7 @@ def run(words):
 
 
 def main():
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    processor.prepare()
     try:
         raise SystemExit(0 if run(sys.argv[1:]) else 1)
     except UserError as error:

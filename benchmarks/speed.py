@@ -29,7 +29,6 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import re
 import resource
 import shutil
 import subprocess
@@ -45,7 +44,7 @@ import numpy as np  # noqa: E402
 import commandline  # noqa: E402
 import environments  # noqa: E402
 import processes  # noqa: E402
-import threads  # noqa: E402
+import processor  # noqa: E402
 from config import SENSORS, UserError, flag  # noqa: E402
 
 METHODS = ('mummi', 'cvrl', 'dreamer')
@@ -134,7 +133,7 @@ def environment(config, chosen):
         actions = random.uniform(-1, 1, (100, *vector.action_space.shape)).astype(np.float32)
         value = count * rate(lambda v=vector, a=actions: v.step(random.choice(a)), repeats)
         vector.close(terminate=True)
-        share = value / ceiling / min(count, threads.cores())
+        share = value / ceiling / min(count, processor.cores())
         rows.append((f'environments: {count}', value, 'decisions/s', share))
     return rows + [(name, value, 'decisions/s') for name, value in alone.items()]
 
@@ -249,7 +248,7 @@ def product_rate(kind, repeats):
     """GFLOP/s of large matrix products of type `kind`, the best of several; as many at once as a
     processor's threads make."""
     import tensorflow as tf
-    count = 1 if tf.config.list_logical_devices('GPU') else threads.cores()
+    count = 1 if tf.config.list_logical_devices('GPU') else processor.cores()
     left, *others = (
         tf.cast(tf.random.normal([PRODUCT, PRODUCT]), kind) for _ in range(1 + count))
 
@@ -417,9 +416,9 @@ def measure(chosen, words, say):
     for method in reversed(methods):  # a mistake is answered before anything is measured
         fresh('settings', method, chosen, words)
     config, _ = commandline.load(kept(methods[0], chosen.folder))
-    names = re.findall('model name.*: (.*)', pathlib.Path('/proc/cpuinfo').read_text())
     machine = {
-        'processor': (*names, 'unknown processor')[0], 'cores': threads.cores(),
+        'processor': ' '.join(processor.facts().get('model name', ['unknown'])),
+        'cores': processor.cores(),
         'load': [round(load, 2) for load in os.getloadavg()], 'task': config.task,
         'tensorflow': importlib.metadata.version('tensorflow'), 'preset': config.preset,
         'options': ' '.join(words)}
@@ -445,7 +444,7 @@ def measure(chosen, words, say):
 
 
 def main():
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow's greetings: off
+    processor.prepare()
     try:
         chosen, words = options(sys.argv[1:])
         if chosen.part:

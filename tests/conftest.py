@@ -8,7 +8,10 @@ import pickle
 import numpy as np
 import pytest
 
+import processor
 from config import Config
+
+processor.prepare()  # as a run does, before a test imports TensorFlow
 
 # Read when XLA first compiles: two thirds of the time, for code that is slower to run.
 os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')

@@ -17,7 +17,7 @@ from tensorflow.python.framework import op_def_registry
 from tensorflow.python.framework.kernels import get_registered_kernels_for_op
 
 import devices
-import threads
+import processor
 
 ROOT = pathlib.Path(devices.__file__).parent
 
@@ -39,8 +39,8 @@ def test_a_run_lets_a_gpus_memory_grow_and_names_it_before_anything_is_computed(
 COUNT = '''
 import collections, pathlib
 import tensorflow as tf
-import devices, threads
-threads.cores = lambda: 7
+import devices, processor
+processor.cores = lambda: 7
 devices.set_up()
 tf.function(lambda x: tf.matmul(x, x) + tf.matmul(x, x + 1))(tf.ones([500, 500]))
 names = [path.read_text().strip() for path in pathlib.Path('/proc/self/task').glob('*/comm')]
@@ -50,36 +50,71 @@ print(names.count('tf_Compute'))
 
 @pytest.mark.skipif(not os.path.isdir('/proc/self/task'), reason='its threads are not told')
 def test_tensorflow_takes_the_threads_that_it_is_given_after_it_was_imported():
-    given = {name: '3' for name in threads.variables(1) if 'INTER' in name}
+    given = {name: '3' for name in processor.threads(1) if 'INTER' in name}
     for environment, count in ({}, 7), (given, 3):
         done = subprocess.run(
             [sys.executable, '-c', COUNT], cwd=ROOT, text=True, capture_output=True, timeout=300,
-            env={k: v for k, v in os.environ.items() if k not in threads.variables(1)}
+            env={k: v for k, v in os.environ.items() if k not in processor.threads(1)}
             | environment)
         assert done.stdout == f'{count}\n', done.stderr
 
 
 def test_on_two_cores_an_operation_has_one(monkeypatch):
     """As independent ones fill both; and what the user's environment says stands."""
-    for name in threads.variables(1):
+    for name in processor.threads(1):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(threads, 'cores', lambda: 2)
+    monkeypatch.setattr(processor, 'cores', lambda: 2)
     monkeypatch.setenv('TF_NUM_INTEROP_THREADS', '7')
     devices.set_up()
     assert os.environ['TF_NUM_INTRAOP_THREADS'] == '1'
     assert os.environ['TF_NUM_INTEROP_THREADS'] == '7'
     for count in 1, 3, 64:
-        assert set(threads.variables(count).values()) == {str(count)}
-    assert threads.variables(2) == {
+        assert set(processor.threads(count).values()) == {str(count)}
+    assert processor.threads(2) == {
         'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '2'}
+
+
+@pytest.mark.parametrize('flags, wanted', [
+    ('fpu avx2', '1'), ('avx avx512f avx2 avx512_vnni', '1'), ('fpu avx', None), ('asimd', None)])
+def test_onednn_computes_where_it_is_faster(flags, wanted, monkeypatch):
+    monkeypatch.setattr(processor, 'facts', lambda: {'flags': flags.split()})
+    monkeypatch.setattr(os, 'environ', {})
+    processor.prepare()
+    assert os.environ.get('TF_ENABLE_ONEDNN_OPTS') == wanted
+    os.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'
+    processor.prepare()
+    assert os.environ['TF_ENABLE_ONEDNN_OPTS'] == '0'  # the user's word stands
+    monkeypatch.setattr(processor, 'facts', dict)  # not on Linux
+    assert processor.kernels() == {}
+
+
+CONVOLVE = '''
+import commandline
+from config import Method
+commandline.from_command_line(Method('mummi'), ['--logdir', 'nowhere', '--task', 'dmc_walker_walk'])
+import tensorflow as tf
+tf.function(tf.nn.conv2d)(tf.ones([8, 31, 31, 16]), tf.ones([4, 4, 16, 32]), 2, 'VALID')
+'''
+
+
+@pytest.mark.skipif(not processor.kernels(), reason='oneDNN is not chosen for this processor')
+@pytest.mark.parametrize('given', [None, '0'])
+def test_a_script_computes_by_onednn_and_the_user_can_say_no(given):
+    environment = {k: v for k, v in os.environ.items() if k != 'TF_ENABLE_ONEDNN_OPTS'}
+    environment |= {'DNNL_VERBOSE': '1'} | ({'TF_ENABLE_ONEDNN_OPTS': given} if given else {})
+    done = subprocess.run(
+        [sys.executable, '-c', CONVOLVE], cwd=ROOT, text=True, capture_output=True, timeout=300,
+        env=environment)
+    assert done.returncode == 0, done.stderr
+    assert ('exec,cpu,convolution' in done.stdout) == (given is None)
 
 
 def test_the_cores_are_those_that_the_process_may_use(monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda process: {5, 7, 8}, raising=False)
-    assert threads.cores() == 3
+    assert processor.cores() == 3
     monkeypatch.delattr(os, 'sched_getaffinity')
     monkeypatch.setattr(os, 'cpu_count', lambda: 6)
-    assert threads.cores() == 6
+    assert processor.cores() == 6
 
 
 def give_gpu(monkeypatch, count=1, **details):

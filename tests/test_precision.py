@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 import precision
+import processor
 
 
 @pytest.mark.parametrize('name', ['float32', 'bfloat16', 'float16'])
@@ -31,7 +32,7 @@ def test_auto_is_bfloat16_where_the_device_is_faster_in_it(
         path.write_text(
             f'processor : 0\n{name}flags\t\t: {flags}\nbugs : none\npower management:\n\n'
             f'processor : 1\nvendor_id\t: {AMD}\nflags\t\t: amx_bf16\n\n')
-    monkeypatch.setattr(precision, 'open', lambda _, **kind: open(path, **kind), raising=False)
+    monkeypatch.setattr(processor, 'open', lambda _, **kind: open(path, **kind), raising=False)
     # A GPU and its compute capability, which another maker's has not.
     monkeypatch.setattr(
         tf.config, 'get_visible_devices', lambda kind: [] if gpu is None else [kind])

@@ -76,7 +76,7 @@ def test_an_update_on_several_devices_is_timed_alone(speed, monkeypatch):
 def test_the_ceiling_is_that_of_all_cores_whatever_an_operation_has(speed, monkeypatch):
     """As many products are made at once as there are cores, and all of them count."""
     monkeypatch.setattr(speed, 'PRODUCT', 8)
-    monkeypatch.setattr(speed.threads, 'cores', lambda: 3)
+    monkeypatch.setattr(speed.processor, 'cores', lambda: 3)
     monkeypatch.setattr(speed.time, 'perf_counter', itertools.count().__next__)
     assert speed.product_rate('float32', 1) == pytest.approx(2e-9 * 3 * 8 ** 3)
 

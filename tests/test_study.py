@@ -18,8 +18,8 @@ from rich.console import Console
 
 import jobs
 import overview
+import processor
 import study
-import threads
 from config import UserError
 
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'study_script.py')
@@ -188,7 +188,7 @@ def test_a_script_gets_its_cores_and_a_gpu_only_where_it_asked_for_one(
     os.makedirs(run.folder)
     assert jobs.execute(run, run.words)[0] == 0
     environment = started[0]['env']
-    for name, value in threads.variables(cores).items():
+    for name, value in processor.threads(cores).items():
         assert environment[name] == value
     assert environment['OMP_NUM_THREADS'] == str(cores)
     assert environment['CUDA_VISIBLE_DEVICES'] == ('' if hidden else '3')
