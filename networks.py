@@ -29,8 +29,9 @@ def zeros(*shape):
     return tf.Variable(tf.zeros(shape))
 
 
-def add_bias(x, bias):
-    """x [..., units] + bias [units], whose gradient is a sum over all rows.
+def add_bias(x, bias, apart=False):
+    """x [..., units] + bias [units], whose gradient is a sum over all rows. apart: TensorFlow may
+    not make one operation of this and the product before it.
 
     Not tf.nn.bias_add: on a processor its gradient adds bfloat16 numbers one by one, and stops
     at 256 where a sum of ones should reach thousands. A plain sum's gradient is accumulated in
@@ -38,6 +39,8 @@ def add_bias(x, bias):
     """
     if x.dtype == tf.float16:
         return tf.cast(tf.cast(x, tf.float32) + tf.cast(bias, tf.float32), tf.float16)
+    if apart:  # A reshape in between is enough, and costs nothing.
+        return tf.reshape(tf.reshape(x, [1, *x.shape]) + bias, x.shape)
     return x + bias
 
 
@@ -69,7 +72,7 @@ class Dense(tf.Module):
             x = tf.reshape(x, [-1, x.shape[-1]]) if len(leading) != 1 else x
             x = tf.matmul(x, kernel)
             # No reshape before the activation: TensorFlow fuses the three into one operation.
-            x = add_bias(x, offset) if bias else x
+            x = add_bias(x, offset, self.precision.apart) if bias else x
             x = function(x) if function else x
             return tf.reshape(x, [*leading, x.shape[-1]]) if len(leading) != 1 else x
         return layer
@@ -146,7 +149,8 @@ class PictureEncoder(tf.Module):
                 kernel = tf.cast(kernel * row.scale, compute)
             else:
                 kernel, bias = (self.precision.weight(v, compute) for v in (kernel, bias))
-            x = self.activation(add_bias(tf.nn.conv2d(x, kernel, 2, 'VALID'), bias))
+            x = add_bias(tf.nn.conv2d(x, kernel, 2, 'VALID'), bias, self.precision.apart)
+            x = self.activation(x)
         return tf.reshape(x, [*raw.shape[:-3], math.prod(x.shape[1:])])
 
 

@@ -49,6 +49,13 @@ class Precision:
         for reference, copy in self.copies.items():
             own(copy).assign(tf.cast(reference.deref(), self.compute))
 
+    @property
+    def apart(self):
+        """Whether a layer's product and bias are better two operations: on a processor, for the
+        few rows of an action. oneDNN's single one begins with sorting the weights, every time,
+        which takes longer than the product of one row (docs/speed.md)."""
+        return self.acting and not devices.gpus()
+
     @contextlib.contextmanager
     def reading_copies(self):
         """What is traced inside reads the copies."""

@@ -1,11 +1,14 @@
 """Tests of layers, encoders, decoders and heads, against plain numpy."""
 
+import os
+
 import helpers
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 from helpers import ACTIONS, SHAPES, close, normals
+from tensorflow.python.eager import context
 
 import networks
 from dynamics import State
@@ -187,3 +190,33 @@ def test_discount_without_a_head_is_that_of_the_configuration():
     world = helpers.build('cvrl', '--discount', '0.9').world
     np.testing.assert_array_equal(
         world.discount(tf.zeros([2, 3, world.width])), np.full([2, 3], 0.9, np.float32))
+
+
+def operations(function, *arguments):
+    """The names of the operations that TensorFlow makes of a concrete function at its first
+    call."""
+    context.context().enable_graph_collection()
+    try:
+        function(*arguments)
+        graphs = context.context().export_run_metadata().partition_graphs
+    finally:
+        context.context().disable_graph_collection()
+    return {node.op for graph in graphs for node in graph.node}
+
+
+@pytest.mark.parametrize('layer, shape', [
+    (lambda precision: networks.Dense(20, 30, tf.nn.elu, precision), [1, 20]),
+    (lambda precision: networks.PictureEncoder('image', (64, 64, 3), precision, 2),
+     [1, 64, 64, 3])])
+def test_acting_takes_products_and_biases_apart_and_learning_does_not(layer, shape):
+    precision = Precision('float32')
+    layer = layer(precision)
+    helpers.shake(layer)
+    x = tf.constant(normals(*shape))
+    learning = tf.function(layer.__call__).get_concrete_function(x)
+    with precision.reading_copies():
+        acting = tf.function(layer.__call__).get_concrete_function(x)
+    fused = [{op for op in operations(f, x) if 'Fused' in op} for f in (learning, acting)]
+    assert fused[0] or os.environ.get('TF_ENABLE_ONEDNN_OPTS') != '1'  # who alone has them
+    assert not fused[1]
+    close(acting(x), learning(x))
