@@ -520,7 +520,7 @@ def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
     def update():
         return agent.world_learner.learn(batch, agent.random)[1]
 
-    history = [{key: float(value) for key, value in update().items()} for _ in range(300)]
+    history = [{key: float(value) for key, value in update().items()} for _ in range(450)]
     last = {key: np.median([row[key] for row in history[-30:]]) for key in history[0]}
     # Normal densities of deviation 1 leave log(2 pi) / 2 for each value: of the reward one, of
     # Dreamer's sensors as many as they have. The bounds leave nothing.
