@@ -504,10 +504,11 @@ def test_published_sizes_and_rates(method, count):
 
 
 # With an inner product, the larger rate may leave two steps whose rectified codes are all 0.
-@pytest.mark.parametrize('method, words', [
-    ('mummi', ()), ('mummi', ('--density_ratio', 'bilinear', '--model_rate', '0.001')),
-    ('cvrl', ()), ('dreamer', ())])
-def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
+# Dreamer's reward is still falling after 300 updates, and rounding decides how far it is.
+@pytest.mark.parametrize('method, words, updates', [
+    ('mummi', (), 300), ('mummi', ('--density_ratio', 'bilinear', '--model_rate', '0.001'), 300),
+    ('cvrl', (), 300), ('dreamer', (), 450)])
+def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words, updates):
     agent = helpers.build(method, '--model_rate', '0.003', '--free_nats', '30', *words)
     arrays = helpers.sequences(2, 4, missing=False)
     # Eight pictures, each of its own shade.
@@ -520,7 +521,7 @@ def test_one_batch_is_learned_to_the_floor_of_its_loss(method, words):
     def update():
         return agent.world_learner.learn(batch, agent.random)[1]
 
-    history = [{key: float(value) for key, value in update().items()} for _ in range(450)]
+    history = [{key: float(value) for key, value in update().items()} for _ in range(updates)]
     last = {key: np.median([row[key] for row in history[-30:]]) for key in history[0]}
     # Normal densities of deviation 1 leave log(2 pi) / 2 for each value: of the reward one, of
     # Dreamer's sensors as many as they have. The bounds leave nothing.
