@@ -220,3 +220,15 @@ def test_acting_takes_products_and_biases_apart_and_learning_does_not(layer, sha
     assert fused[0] or os.environ.get('TF_ENABLE_ONEDNN_OPTS') != '1'  # who alone has them
     assert not fused[1]
     close(acting(x), learning(x))
+
+
+def test_acting_in_half_precision_takes_nothing_apart():
+    """It is slower there (docs/speed.md)."""
+    precision = Precision('bfloat16')
+    layer = networks.Dense(20, 30, tf.nn.elu, precision)
+    x = tf.constant(normals(1, 20))
+    learning = tf.function(layer.__call__).get_concrete_function(x)
+    with precision.reading_copies():
+        acting = tf.function(layer.__call__).get_concrete_function(x)
+    made = [[op.type for op in f.graph.get_operations()] for f in (learning, acting)]
+    assert made[0] == made[1] and 'MatMul' in made[0]
