@@ -64,7 +64,6 @@ from summaries import (
     aggregate,
     default_bin,
     learning_curve,
-    table,
     write_csv,
     write_table,
 )
@@ -248,7 +247,7 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
         draw_conditions(groups, outdir, 'corrupted', ('corrupt',),
                         'Evaluation with sensors that lie, which no flag tells'),
         draw_aggregate(groups, outdir)]
-    blocks = write_table(table(groups, hours), outdir)
+    blocks = write_table(groups, outdir, hours)
     page.write(groups, outdir, [name for name in (*drawn[1:], drawn[0]) if name], blocks)
     print(f'figures and tables are in {outdir}, all together in index.html')
 

@@ -18,6 +18,7 @@ import files
 from logs import everyone, order, short, told
 
 FINAL = 0.1  # the final return is the mean of this last part of the training episodes
+PARTS = 10  # about so many does the table have of a run's course
 LEAST_RUNS = 3  # fewer runs of a method on a task say nothing about their distribution
 # Of the t-interval. Its 95 % hold 90 to 94 % where scores are skewed and runs are few; with this
 # one, 91 to 98 %, and 95 in the mean (a test measures it for 3 to 10 runs of 1 to 10 tasks).
@@ -33,9 +34,13 @@ def default_bin(runs, mode, against='step'):
     ends = [np.unique(run.returns(mode)[against]) for run in runs]
     longest = max([values.max() for values in ends if len(values)], default=1)
     spacings = [np.median(np.diff(values)) for values in ends if len(values) > 1]
-    wanted = max(longest / 50, 1, *spacings)
-    size = 10 ** math.floor(math.log10(wanted))
-    return next(int(part * size) for part in (1, 2, 5, 10) if part * size >= wanted)
+    return rounded_up(max(longest / 50, 1, *spacings))
+
+
+def rounded_up(number):
+    """The least whole number from `number` (at least 1) on that is 1, 2 or 5 with zeros."""
+    size = 10 ** math.floor(math.log10(number))
+    return next(int(part * size) for part in (1, 2, 5, 10) if part * size >= number)
 
 
 def learning_curve(runs, mode, width, smooth=1, against='step'):
@@ -176,7 +181,7 @@ def enough(scores, said):
 
 
 def table(groups, hours=None):
-    """A frame with a row for each task and method; `write_table` explains the columns.
+    """A frame with a row for each task and method; `blocks` explains the columns.
 
     hours: adds the returns after so much wall time; empty where one of the seeds has less.
     """
@@ -191,7 +196,8 @@ def table(groups, hours=None):
                 'steps_reached': min(run.reached for run in runs),
                 'steps_asked': max(run.config.steps for run in runs),
                 'mean_return': means.mean(), 'mean_return_std': means.std(),
-                'final_return': finals.mean(), 'final_return_std': finals.std()}
+                'final_return': finals.mean(), 'final_return_std': finals.std(),
+                'final_return_least': finals.min()}
             if hours:
                 early = pd.Series([final_return(run, hours) for run in runs], dtype=float)
                 if early.isna().any():
@@ -215,6 +221,27 @@ def table(groups, hours=None):
     return frame.reindex(columns=[name for name in frame if name not in judged] + judged)
 
 
+def courses(groups):
+    """For each task (header, rows) of texts: each method's training return in steps of a tenth of
+    the longest run, mean over seeds ± standard deviation; empty where a seed has no episodes."""
+    found = []
+    for task, group in groups.items():
+        # The last episode may end a little after the steps that were asked for.
+        longest = max(min(run.reached, run.config.steps)
+                      for runs in group.values() for run in runs)
+        width = rounded_up(max(1, longest / PARTS))
+        curves = {method: learning_curve(runs, 'train', width) for method, runs in group.items()}
+        bins = sorted(set().union(*(curve.index for curve in curves.values())))
+        if not bins:
+            continue
+        curves = {method: curve[curve['runs'] == len(group[method])].reindex(bins)
+                  for method, curve in curves.items()}
+        found.append(([f'{task}: training to', *(short((k + 1) * width) for k in bins)], [
+            [method, *map(summed_up, curve['mean'], curve['deviation'])]
+            for method, curve in curves.items()]))
+    return found
+
+
 def condition_column(condition, key):
     """The name of a condition of `judged_under` as a column of the table."""
     return f'eval_{key:g}' if condition == 'ratio' else f'{condition}_{key}'
@@ -229,12 +256,10 @@ def judged_at(row):
     return ' - '.join(steps) + part * f', {row["judged_seeds"]} of {row["seeds"]} seeds'
 
 
-def summed_up(row, name):
-    """Mean ± deviation (kept fraction) of a condition in a row of the table, as far as known."""
-    mean = row[name]
-    parts = [(mean, told(mean, digits=0)),
-             (deviation := row[f'{name}_std'], f' ± {told(deviation, mean, 0)}'),
-             (kept := row[f'{name}_kept'], f' ({kept:.2f})')]
+def summed_up(mean, deviation, kept=math.nan):
+    """The text mean ± deviation (kept fraction), as far as they are known."""
+    parts = [(mean, told(mean, digits=0)), (deviation, f' ± {told(deviation, mean, 0)}'),
+             (kept, f' ({kept:.2f})')]
     return ''.join(text for value, text in parts if not math.isnan(value))
 
 
@@ -252,9 +277,10 @@ def write_csv(frame, outdir, name, **words):
                      errors='backslashreplace', **words)
 
 
-def blocks(frame):
-    """What the tables show, in order: a text, or (header, rows) of texts. The returns of training,
-    then those of evaluation with a row for each condition, and what the numbers are."""
+def blocks(groups, frame):
+    """What the tables show, in order: a text, or (header, rows) of texts. The returns of training
+    at its end and on the way, then those of evaluation with a row for each condition, and what the
+    numbers are. frame: the `table` of the groups."""
     judged = [name.removesuffix('_kept') for name in frame if name.endswith('_kept')]
     training = [name for name in frame if not name.startswith(
         ('eval_', 'without_', 'only_', 'corrupt_', 'judged_'))]
@@ -266,7 +292,11 @@ def blocks(frame):
         'steps_reached: of the shortest run. mean_return: mean of all training episodes of each '
         'seed, then over seeds; final_return: the same of the last 10 % of them; after_..h: the '
         'same of the last 10 % of those that ended within so many hours of wall time. _std: '
-        'standard deviation over seeds.')
+        'standard deviation over seeds; _least: of the seed that has least.')
+    if course := courses(groups):
+        found += [*course, 'Training episodes that ended within the part of the run up to so many '
+                  'steps: mean of each seed, then over seeds ± standard deviation over seeds; '
+                  'empty where a seed has none.']
     for task, rows in frame.groupby('task', sort=False):
         rows = rows.set_index('method')
         present = [name for name in judged if rows[name].notna().any()]
@@ -275,7 +305,8 @@ def blocks(frame):
             found.append(([f'{task}: missing', *rows.index], [
                 ['(steps of the checkpoint)', *map(judged_at, each)], *(
                     [CONDITION_NAMES[name.split('_')[0]].format(name.split('_', 1)[1]), *(
-                        summed_up(row, name) for row in each)] for name in present)]))
+                        summed_up(*(row[f'{name}{end}'] for end in ('', '_std', '_kept')))
+                        for row in each)] for name in present)]))
     if judged:
         found.append(
             'Returns of --test: mean over seeds of the mean over episodes ± standard deviation '
@@ -286,10 +317,11 @@ def blocks(frame):
         for block in found]
 
 
-def write_table(frame, outdir):
-    """table.csv with all digits; table.md with the `blocks`, which are returned."""
+def write_table(groups, outdir, hours=None):
+    """table.csv, the `table` with all digits; table.md with the `blocks`, which are returned."""
+    frame = table(groups, hours)
     write_csv(frame, outdir, 'table')
-    found = blocks(frame)
+    found = blocks(groups, frame)
     text = '\n\n'.join('\n'.join(
         textwrap.wrap(block, 98) if isinstance(block, str) else markdown(*block))
         for block in found)

@@ -588,7 +588,7 @@ def test_table_says_at_which_checkpoints_and_how_many_seeds_were_judged(tmp_path
     make(tmp_path / 'in', method='cvrl', count=10)
     groups = logs.load([tmp_path / 'in'])
     assert f'{WALK}: judged at different steps, 10k, 20k' in capsys.readouterr().out
-    summaries.write_table(summaries.table(groups), tmp_path)
+    summaries.write_table(groups, tmp_path)
     assert '| (steps of the checkpoint) | 20k, 1 of 2 seeds | 10k |' in (
         tmp_path / 'table.md').read_text().splitlines()
 
@@ -815,7 +815,7 @@ def test_table(tmp_path):
         make(tmp_path / 'in', seed=seed, level=level, count=30 - 10 * seed, steps=30000)
     make(tmp_path / 'in', method='cvrl', results=False)
     (tmp_path / 'out').mkdir()
-    summaries.write_table(summaries.table(logs.load([tmp_path / 'in'])), tmp_path / 'out')
+    summaries.write_table(logs.load([tmp_path / 'in']), tmp_path / 'out')
     with open(tmp_path / 'out' / 'table.csv', encoding='utf-8') as file:
         mummi, cvrl = csv.DictReader(file)
     assert (mummi['task'], mummi['method'], cvrl['method']) == (WALK, 'mummi', 'cvrl')
@@ -824,6 +824,7 @@ def test_table(tmp_path):
     finals = [100 + statistics.mean((280, 290, 300)), 200 + statistics.mean((190, 200))]
     assert float(mummi['final_return']) == pytest.approx(statistics.mean(finals))
     assert float(mummi['final_return_std']) == pytest.approx(statistics.stdev(finals))
+    assert float(mummi['final_return_least']) == pytest.approx(min(finals))
     assert float(mummi['eval_0']) == 160
     assert float(mummi['eval_0.1']) == pytest.approx(145)
     assert float(mummi['eval_0.1_kept']) == pytest.approx(145 / 160)
@@ -848,6 +849,27 @@ def test_table(tmp_path):
         '| drop-out chance 0.1 | 145 ± 50 (0.91) |  |',
         '| image gone | 76 ± 27 (0.47) |  |', '| touch gone | 76 ± 27 (0.47) |  |',
         '| image alone | 76 ± 27 (0.47) |  |', '| touch alone | 76 ± 27 (0.47) |  |']
+
+
+def test_table_says_how_training_went_in_tenths(tmp_path):
+    # Runs to 40k and 100k: parts of 10k. The first two episodes are the prefill.
+    for seed, count in enumerate((100, 40)):
+        make(tmp_path / 'in', seed=seed, count=count, level=100.0 * (seed + 1), results=False,
+             steps=100000)
+    make(tmp_path / 'in', method='cvrl', count=20, results=False)
+    # Whose last episode ended after the steps that were asked for.
+    make(tmp_path / 'in', RUN, count=21, steps=20000, results=False)
+    summaries.write_table(logs.load([tmp_path / 'in']), tmp_path)
+    lines = (tmp_path / 'table.md').read_text().splitlines()
+    start = lines.index(f'| {WALK}: training to | ' + ' | '.join(
+        f'{end}k' for end in range(10, 101, 10)) + ' |')
+    # Episode n returns level + 10 n: the bin of 3 to 10 has 165 and 265, that of 11 to 20 ...
+    assert lines[start + 2:start + 4] == [
+        '| mummi | 215 ± 71 | 305 ± 71 | 405 ± 71 | 505 ± 71 |  |  |  |  |  |  |',
+        '| cvrl | 165 | 255 |  |  |  |  |  |  |  |  |']
+    start = lines.index(f'| {RUN}: training to | ' + ' | '.join(
+        f'{end}k' for end in range(4, 23, 2)) + ' |')
+    assert lines[start + 2].startswith('| mummi | 135 | 155 | 175 |')
 
 
 def test_returns_after_so_many_hours(tmp_path, capsys):
@@ -893,7 +915,7 @@ def test_table_of_one_episode_and_no_whole_sensors_has_no_spread_and_no_fraction
     folder = make(tmp_path / 'in')
     write(os.path.join(folder, 'results.csv'), RESULTS, [
         (20000, 'without', 'image', '', 0.5, 123, 1000, 9, 0)])
-    summaries.write_table(summaries.table(logs.load([tmp_path / 'in'])), tmp_path)
+    summaries.write_table(logs.load([tmp_path / 'in']), tmp_path)
     assert '| image gone | 123 |' in (tmp_path / 'table.md').read_text().splitlines()
 
 
