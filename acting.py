@@ -47,7 +47,10 @@ class Driver:
         Returns the finished episodes as (row, arrays [T + 1, ...])."""
         stopping.check()
         action = act(self.observation, self.is_first)
+        # Where no answer comes, the policy has decided on what is not stored: nothing goes on.
+        self.begun = False
         self.observation, reward, terminated, truncated, info = self.environments.step(action)
+        self.begun = True
         again = np.array(info.get('again', np.zeros(self.count)), bool)
         begins, self.is_first = self.ended, self.ended | again
         self.ended = terminated | truncated

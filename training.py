@@ -217,7 +217,9 @@ class Trainer:
 
     def _train(self):
         config = self.config
-        if not self.progress.begun and self.step < config.prefill:
+        # Also where the prefill has all its steps and was stopped while it waited for an episode.
+        if not self.progress.begun and (
+                self.step < config.prefill or not self._can_sample()):
             self.collect_random(config.prefill)
         self.catch_up()
         while self.step < config.steps:

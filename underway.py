@@ -14,7 +14,8 @@ import tensorflow as tf
 
 
 def pack(trainer):
-    """The text for a checkpoint of a `training.Trainer`; empty before it has acted."""
+    """The text for a checkpoint of a `training.Trainer`; empty before it has acted, and where it
+    was stopped while an environment did not answer."""
     if not trainer.driver.begun:
         return b''
     arrays = {f'driver/{key}': value for key, value in trainer.driver.state().items()}
@@ -40,8 +41,11 @@ def unpack(trainer, text):
     trainer.totals = {key: value[()] for key, value in part('total/').items()}
     trainer.averaged = int(arrays['averaged'])
     state = part('driver/')
-    if len(state['seeds']) != trainer.driver.count or (
-            int(arrays['number']) != trainer.replay.number):
+    if int(arrays['number']) != trainer.replay.number:
+        return
+    if len(state['seeds']) != trainer.driver.count:
+        trainer.say('note: with another number of --envs the unfinished episodes are dropped, and '
+                    'their steps are not counted')
         return
     if not trainer.driver.go_on(state):
         trainer.say('warning: the environment is not what it was, so new episodes begin')

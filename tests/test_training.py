@@ -1,7 +1,9 @@
 """Whole runs of the trainer on a stub task that tells where an observation was made: what the
 policy, the replay, the updates and the logs get, and what a run does that goes on."""
 
+import itertools
 import shutil
+import signal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from stubs import COUNT, ENDS, LIMIT, reward_of, terminates, where
 
 import commandline
 import logs
+import stopping
 import tools
 import training
 from experiment import Progress
@@ -236,6 +239,56 @@ def test_a_run_that_is_killed_in_its_first_phase_makes_the_same_updates_again(tm
     again = stubs.trained(tmp_path / 'killed', *words)
     assert len(stored(wanted.folder)) == 2 and len(wanted.learned) == 3
     assert same_run(wanted, again)
+
+
+def stopping_at(count):
+    """A stand-in for what may be stopped, which is at its call number `count`."""
+    calls = itertools.count(1)
+
+    def function(*_):
+        if next(calls) == count:
+            raise stopping.Stopped(signal.SIGTERM)
+    return function
+
+
+def test_a_prefill_that_is_stopped_while_it_waits_for_an_episode_goes_on(tmp_path, monkeypatch):
+    """Of 4 steps, where the first episode of its environments ends after 20."""
+    words = ('--prefill', '4', '--pretrain', '3', '--steps', '60', '--eval_episodes', '0')
+    wanted = stubs.trained(tmp_path / 'whole', *words)
+    with monkeypatch.context() as patch, pytest.raises(stopping.Stopped):
+        patch.setattr(stopping, 'check', stopping_at(4))
+        stubs.trained(tmp_path / 'stopped', *words)
+    assert not stored(tmp_path / 'stopped')
+    again = stubs.trained(tmp_path / 'stopped', *words)
+    assert len(stored(wanted.folder)) > 3 and same_run(wanted, again)
+
+
+def test_a_run_that_is_stopped_while_an_environment_hangs_decides_nothing_twice(
+        tmp_path, monkeypatch):
+    """The policy has decided, and no answer comes: the unfinished episodes are dropped."""
+    step, stop = stubs.Environments.step, stopping_at(15)
+
+    def hanging(self, action):
+        stop()
+        return step(self, action)
+    with monkeypatch.context() as patch, pytest.raises(stopping.Stopped):
+        patch.setattr(stubs.Environments, 'step', hanging)
+        stubs.trained(tmp_path, '--eval_episodes', '0')
+    episodes = len(stored(tmp_path))
+    again = stubs.trained(tmp_path, '--eval_episodes', '0')
+    assert again.acted[0]['is_first'].all() and len(again.made[0].resets) == 1
+    for arrays in stored(tmp_path):
+        check_entries(arrays)
+    assert len(stored(tmp_path)) > episodes > 0
+
+
+def test_with_another_number_of_environments_what_is_dropped_is_said(tmp_path, capsys, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(stopping.Stopped):
+        patch.setattr(stopping, 'check', stopping_at(12))
+        stubs.trained(tmp_path, '--eval_episodes', '0')
+    capsys.readouterr()
+    stubs.trained(tmp_path, '--eval_episodes', '0', '--envs', '1')
+    assert capsys.readouterr().out.count('unfinished episodes are dropped') == 1
 
 
 def acts(agent):
