@@ -32,6 +32,8 @@ class Recorder(AgentPolicy):
         self.latents = []
 
     def __call__(self, observation, is_first):
+        if is_first[0]:  # also of an episode that had to be begun anew
+            self.latents.clear()
         action = super().__call__(observation, is_first)
         self.latents.append({
             key: value.numpy()[0] for key, value in self.state.items() if key != 'action'})

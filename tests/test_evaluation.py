@@ -206,6 +206,25 @@ def test_numbers_of_an_inspection_compare_the_heads_with_what_followed(inspected
         assert numbers[name] == pytest.approx(float(metric), rel=1e-3, abs=1e-6)
 
 
+def test_an_inspected_episode_that_had_to_be_begun_anew_is_of_what_followed(
+        inspected, monkeypatch):
+    made, step, decisions = inspected[0], stubs.Environments.step, []
+
+    def restarted(self, action):
+        decisions.append(0)
+        if len(decisions) != 3:
+            return step(self, action)
+        self._begin(self.seeds)
+        none = np.zeros(1, bool)
+        return self._observe(), np.zeros(1), none, none, {'again': ~none, 'steps': np.zeros(1)}
+    monkeypatch.setattr(stubs.Environments, 'step', restarted)
+    with stubs.eagerly():
+        episode, inside = inspection.play(made, made.restored()[0])
+    told = stubs.where(episode['touch'])['decision']
+    np.testing.assert_array_equal(told, np.arange(len(told)))
+    assert len(inside['value']) == len(told) - 1 == len(decisions) - 3
+
+
 # Of the seeds above, the one whose episode ends with the task.
 SEED_THAT_ENDS = 0
 
