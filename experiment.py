@@ -127,9 +127,10 @@ class Experiment:
         return progress.agent, int(progress.step), path
 
 
-def load(folder):
+def load(folder, *words):
     """The agent that was trained or exported in `folder`, as a `Trained`; the method is that of
-    its config.json. UserError where there is none that can be read."""
+    its config.json. words: of a command line, for other settings than its own, as '--no-natural'
+    or '--natural_valid=FILE'. UserError where there is no agent that can be read."""
     path = pathlib.Path(folder) / 'config.json'
     try:
         _, name = commandline.load(path)
@@ -138,8 +139,8 @@ def load(folder):
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f'{path} is not a readable configuration') from None
     method, representation = script(name)
-    return Trained(Experiment(
-        method, representation, commandline.parse(method, [f'--logdir={folder}', '--test'])))
+    config = commandline.parse(method, [f'--logdir={folder}', '--test', *words])
+    return Trained(Experiment(method, representation, config))
 
 
 def script(name):
@@ -170,7 +171,8 @@ class Trained:
 
     def policy(self, observation, state=None):
         """(actions, next state): the most likely actions, after all that was seen since `state`
-        was None, which begins an episode.
+        was None, which begins an episode. ValueError for values of other shapes, or that are
+        not finite where a sensor is present.
 
         observation: sensor -> raw values of N environments [N, ...], actions [N, A]; or of one
         alone [...], actions [A]. A sensor that is left out, or None, is missing, whatever its
@@ -190,13 +192,17 @@ class Trained:
             raw = given.get(sensor, np.zeros((count, *shape)))
             if raw.shape not in ((count, *shape), shape if alone else None):
                 raise ValueError(f'{sensor} is {list(raw.shape)}, not {[count, *shape]}')
-            values[sensor] = tf.constant(
-                raw.reshape(count, *shape).astype(spaces[sensor].dtype))
-            present = np.zeros((count, 1))
+            present = np.zeros((count, 1), np.float32)
             if sensor in given:
-                present = observation.get(flag(sensor), np.ones((count, 1)))
-            values[flag(sensor)] = tf.constant(
-                np.asarray(present, np.float32).reshape(count, 1))
+                present = np.asarray(observation.get(
+                    flag(sensor), np.ones((count, 1))), np.float32).reshape(count, 1)
+            # A missing sensor gives zeros, as in training, whatever it says.
+            there = (present > 0).reshape(count, *[1] * len(shape))
+            raw = np.where(there, raw.reshape(count, *shape), 0)
+            if not np.isfinite(raw).all():
+                raise ValueError(f'{sensor} is not finite; give it the flag 0 where it is missing')
+            values[sensor] = tf.constant(raw.astype(spaces[sensor].dtype))
+            values[flag(sensor)] = tf.constant(present)
         values['is_first'] = tf.constant(np.full(count, state is None))
         action, state = self.agent.policy(
             values, self.agent.initial(count) if state is None else state, False)

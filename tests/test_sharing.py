@@ -245,6 +245,12 @@ def test_what_is_left_out_of_an_observation_is_missing_whatever_its_flag_says():
         assert not np.any(given[-1]['force'])
     trained.policy({'touch': np.ones(6), 'force': np.ones(2), 'touch_flag': [0]})
     assert (given[-1]['touch_flag'], given[-1]['force_flag']) == (0, 1)
+    assert not np.any(given[-1]['touch']) and np.all(given[-1]['force'])
+    # Of what is missing anything may come, and of what is there numbers only.
+    trained.policy({'touch': np.full(6, np.nan), 'force': np.ones(2), 'touch_flag': [0]})
+    assert not np.any(given[-1]['touch'])
+    with pytest.raises(ValueError, match='touch is not finite'):
+        trained.policy({'touch': np.full(6, np.nan), 'force': np.ones(2)})
 
 
 def test_a_folder_that_holds_no_run_of_a_script_here_is_not_loaded(tmp_path):
