@@ -100,6 +100,8 @@ def built(task, name, steps, **words):
         raise lacking(task, error) from error
     except gymnasium.error.Error as error:
         raise UserError(f'no task {task}: {_line(error)}') from error
+    except ImportError as error:  # as of gymnasium's older ids, whose code is elsewhere now
+        raise UserError(f'--task {task} cannot be built: {_line(error)}') from error
 
 
 def _line(error):
@@ -151,8 +153,9 @@ DEPTH = gymnasium.spaces.Box(0, np.inf, (SIZE, SIZE, 1), np.float16)
 def reader(sensor, keys, plain):
     """The reader of `sensor` from the parts `keys` of `plain` (key -> space), or None where they
     are not of its kind."""
-    if keys == [RENDER]:
-        return Rendered() if SENSORS[sensor].kind == 'picture' and sensor != 'depth' else None
+    if RENDER in keys:  # no part of the observation
+        alone = keys == [RENDER] and SENSORS[sensor].kind == 'picture' and sensor != 'depth'
+        return Rendered() if alone else None
     first = plain[keys[0]]
     if SENSORS[sensor].kind != 'picture':
         fit = all(spaces.width(plain[key]) for key in keys)
@@ -186,7 +189,7 @@ def readers(env, config):
         if found[sensor] is None:
             raise UserError(
                 f'--sensor_map: {"+".join(keys)} of {task} cannot be the {sensor}, it is '
-                f'{", ".join(str(plain[key]) for key in keys)}')
+                f'{", ".join(str(plain.get(key, "the picture that it draws")) for key in keys)}')
     used = [key for part in found.values() for key in part.keys]
     free = [key for key in plain if key not in used]
     for sensor in SENSORS:

@@ -32,19 +32,25 @@ def control(space):
     """(the agent's space, function from its actions to those of `space`).
 
     Box: numbers in [-1, 1], which become the bounds; without bounds they stay as they are, and
-    with one alone they go 2 away from it. Shapes are flattened. Discrete, MultiDiscrete,
+    with one alone they go 2 away from it. Of whole numbers each has an equal share of the range.
+    Shapes are flattened. Discrete, MultiDiscrete,
     MultiBinary: `OneHot`. Raises `UserError` for others.
     """
     spaces = gymnasium.spaces
     if isinstance(space, spaces.Box):
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-        low, high = (
-            np.where(np.isfinite(low), low, np.where(np.isfinite(high), high - 2, -1)),
-            np.where(np.isfinite(high), high, np.where(np.isfinite(low), low + 2, 1)))
+        # Not by the numbers: whole ones that have no bound have the last of their type.
+        below, above = space.bounded_below, space.bounded_above
+        low, high = (np.where(below, low, np.where(above, high - 2, -1)),
+                     np.where(above, high, np.where(below, low + 2, 1)))
         centre, scale = (high + low) / 2, (high - low) / 2
+        whole = np.issubdtype(space.dtype, np.integer)
 
         def rescaled(action):
             numbers = np.clip(action, -1, 1).reshape(space.shape)
+            if whole:
+                shares = low + np.floor((numbers + 1) / 2 * (high - low + 1))
+                return np.minimum(shares, high).astype(space.dtype)
             return (centre + scale * numbers).astype(space.dtype)
         return spaces.Box(-1, 1, (int(np.prod(space.shape)),), np.float32), rescaled
     if isinstance(space, spaces.Discrete):
@@ -137,6 +143,7 @@ def picture(value):
 
 
 def distances(value):
-    """A depth picture of any shape that `channels` knows as float16 (64, 64, 1)."""
-    plane = np.squeeze(np.asarray(value, np.float32))
+    """A depth picture of any shape that `channels` knows as float16 (64, 64, 1); what is farther
+    than its largest number, as cameras say of nothing, has that."""
+    plane = np.minimum(np.squeeze(np.asarray(value, np.float32)), np.finfo(np.float16).max)
     return resized(np.ascontiguousarray(plane)).astype(np.float16)[..., None]

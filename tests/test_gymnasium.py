@@ -119,10 +119,18 @@ def test_pictures_are_told_from_tables(shape, kind, channels):
         assert (channels == 1) == np.all(found == found[..., :1])
 
 
+def test_a_depth_that_says_nothing_is_there_is_the_farthest():
+    found = spaces.distances(np.full((64, 64), 65535, np.uint16))
+    assert found.dtype == np.float16 and (found == 65504).all()
+
+
 @pytest.mark.parametrize('words, parts', [
     (['--sensor_map', 'image=smell'], ['observes no smell', 'rgb', 'state.place', 'render']),
     (['--sensor_map', 'image=door'], ['door', 'cannot be the image', 'Discrete(3)']),
     (['--sensor_map', 'proprioception=note'], ['note', 'cannot be the proprioception']),
+    (['--sensor_map', 'depth=render'], ['cannot be the depth', 'the picture that it draws']),
+    (['--sensor_map', 'image=render+rgb'], ['render+rgb', 'cannot be the image']),
+    (['--sensor_map', 'proprioception=door+render'], ['cannot be the proprioception']),
     (['--sensors', 'touch'], ['no sensor touch', '--sensors image,proprioception']),
     (['--sensors', 'rgb'], ['takes all, or some of', '--sensor_map', 'image=rgb']),
 ])
@@ -136,6 +144,7 @@ def test_sensors_that_a_task_cannot_have_are_named(words, parts):
     ('gym_corridor:Corridoor-v0', ['no task gym_corridor:Corridoor-v0', 'Corridor']),
     ('gym_nowhere:Task-v0', ['no module nowhere', 'PYTHONPATH']),
     ('gym_corridor:Deaf-v0', ['observes nothing']),
+    ('gym_HalfCheetah-v3', ['cannot be built', 'gymnasium-robotics']),
     ('gym_corridor:Mute-v0', ['gym_corridor:Mute-v0', 'MultiDiscrete']),
     ('corridor:Corridor-v0', ['did you mean --task gym_corridor:Corridor-v0']),
     ('Walker2d-v5', ['did you mean --task gym_Walker2d-v5']),
@@ -230,6 +239,19 @@ def test_numbers_are_rescaled_to_the_bounds_of_the_task():
     for wrong in [0], [np.nan, 0]:
         with pytest.raises(ValueError, match='2 finite numbers'):
             env.step(np.float32(wrong))
+
+
+@pytest.mark.parametrize('low, high, numbers', [
+    (-1, 1, range(-1, 2)), (0, 10, range(11)), (-np.inf, np.inf, range(-1, 2)),
+    (5, np.inf, range(5, 8))])
+def test_of_whole_numbers_each_has_an_equal_share(low, high, numbers):
+    space = gymnasium.spaces.Box(low, high, (66000,), np.int64)
+    _, to_task = spaces.control(space)
+    taken = to_task(np.linspace(-1, 1, 66000, dtype=np.float32))
+    assert space.contains(taken)
+    values, counts = np.unique(taken, return_counts=True)
+    assert values.tolist() == list(numbers)
+    np.testing.assert_allclose(counts, 66000 / len(numbers), rtol=0.01)
 
 
 @pytest.mark.parametrize('space', [
