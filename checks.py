@@ -84,7 +84,8 @@ def check(config):
                 f'--{option} names {others[0]}, which is not among --sensors {config.sensors}')
     method(config)
     folder(config)
-    for name in ('natural_train', 'natural_valid'):
+    # A finished agent is looked at on the backgrounds of evaluation alone.
+    for name in ('natural_train', 'natural_valid')[judging:]:
         path = resolve(getattr(config, name))
         if config.natural and (os.path.isdir(path) or not os.path.exists(path)):
             what = 'is a folder' if os.path.isdir(path) else 'does not exist'
@@ -98,7 +99,7 @@ def check(config):
                 f'--corrupt names {sensor}, which is not among --sensors {config.sensors}')
     steps = environments.time_limit(config)
     entries = math.ceil(steps / config.action_repeat) + 1
-    if steps and config.length > entries:
+    if not judging and steps and config.length > entries:
         raise UserError(
             f'--length {config.length} is more than the {entries} entries of an episode '
             '(one for each action_repeat of the time_limit, and one of the reset); type a smaller '

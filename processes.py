@@ -43,7 +43,7 @@ def describe(config):
     """The `Description` of a configuration's environment, from a process that builds it.
 
     Raises `UserError` for whatever keeps the environment from being built and rendered, the
-    videos of both splits included.
+    videos of both splits included, or, where a finished agent is looked at, of evaluation's.
     """
     context = multiprocessing.get_context('spawn')
     receiver, sender = context.Pipe(duplex=False)
@@ -69,9 +69,9 @@ def _describe(config, sender):
     # What a library says while half-built objects are taken down; the reason is sent.
     sys.unraisablehook = lambda _: None
     try:
-        env = make(config, 'train', config.seed)
-        if config.natural and 'image' in env.observation_space.spaces:
-            background_videos(config, 'valid')
+        env = make(config, 'valid', config.seed)
+        if config.natural and 'image' in env.observation_space.spaces and not config.judging:
+            background_videos(config, 'train')
         checked(env.reset()[0])
         spaces = env.observation_space
         answer = Description(

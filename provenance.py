@@ -37,8 +37,10 @@ def revisions_of(path):
 def words(config, method):
     """The words of the command line of which `commandline.parse` makes the settings of `config`:
     what is neither a default, nor of its preset, nor about one folder or a finished run."""
-    usual = environments.defaults(config.task) | PRESETS[config.preset] | method.defaults
-    found = ['--task', config.task, '--preset', config.preset]
+    # A preset that is no more leaves its numbers, which differ from the defaults.
+    known = config.preset in PRESETS
+    usual = environments.defaults(config.task) | PRESETS.get(config.preset, {}) | method.defaults
+    found = ['--task', config.task] + ['--preset', config.preset] * known
     for field in dataclasses.fields(Config):
         name, value = field.name, getattr(config, field.name)
         if name in ('logdir', 'task', 'preset', 'dry_run') or (

@@ -270,6 +270,12 @@ def test_any_valid_configuration_can_be_typed(wanted):
         assert typed(found) == typed(wanted) | {'dry_run': (bool, False)}
 
 
+def test_the_command_of_a_run_whose_preset_is_no_more_has_its_numbers():
+    wanted = dataclasses.replace(parse('--batch', '7'), preset='gone')
+    words = provenance.words(wanted, mummi.METHOD)
+    assert '--preset' not in words and words[words.index('--batch') + 1] == '7'
+
+
 # --- Mistakes ---
 
 
@@ -567,6 +573,18 @@ def test_longest_sequence_is_the_entries_of_an_episode():
     assert parse(*words, '--length', '51').length == 51
     with pytest.raises(UserError, match='52 is more than the 51 entries'):
         parse(*words, '--length', '52')
+    # Nothing is learned where a run is judged, on shorter episodes too.
+    checks.check(dataclasses.replace(parse(*words), length=52, test=True))
+
+
+def test_a_finished_agent_needs_no_training_videos():
+    settings = dataclasses.replace(parse(), natural=True, natural_train='gone.pkl')
+    with pytest.raises(UserError, match='gone.pkl'):
+        checks.check(settings)
+    for judging in dict(test=True), dict(inspect=True), dict(export='x'):
+        checks.check(dataclasses.replace(settings, **judging))
+        with pytest.raises(UserError, match='--natural_valid gone.pkl'):
+            checks.check(dataclasses.replace(settings, natural_valid='gone.pkl', **judging))
 
 
 def test_ratio_is_tested_once():

@@ -164,6 +164,14 @@ def test_describe_says_what_is_wrong(config, changes, words):
     assert '\n' not in str(caught.value)
 
 
+def test_describe_of_a_finished_agent_needs_the_videos_of_evaluation_alone(config, description):
+    found = processes.describe(dataclasses.replace(
+        config, natural_train='nowhere.pkl', test=True))
+    assert found.sensors == description.sensors
+    with pytest.raises(UserError, match='nowhere.pkl'):
+        processes.describe(dataclasses.replace(config, natural_valid='nowhere.pkl', test=True))
+
+
 def test_describe_without_opengl(config, monkeypatch):
     monkeypatch.setenv('MUJOCO_GL', 'egl')
     monkeypatch.setenv('MUJOCO_EGL_DEVICE_ID', '99')
