@@ -61,6 +61,7 @@ def save(videos, path):
 SQUARE_PIXELS = ['-vf', 'scale=iw*sar:ih,setsar=1']
 FRAMES = 10_000  # of a drawn or imported video at the most: 24 such videos are 3 GB
 MOST_PARTS = 100_000  # of a pickle; one array has less than a hundred
+PICTURES = '.png', '.jpg', '.jpeg'  # as which a contact sheet is written
 KNOWN = frozenset((
     'numpy.core.multiarray._reconstruct', 'numpy._core.multiarray._reconstruct',
     'numpy.core.numeric._frombuffer', 'numpy._core.numeric._frombuffer',
@@ -153,7 +154,7 @@ def show(path, picture, rows=8, columns=8):
     sheet = videos[:, frames].transpose(0, 3, 1, 4, 2).reshape(len(videos) * SIDE, -1, 3)
     with _writing(picture) as file:
         image = PIL.ImageOps.scale(PIL.Image.fromarray(sheet), 2, PIL.Image.Resampling.NEAREST)
-        image.save(file, 'JPEG' if picture.lower().endswith(('jpg', 'jpeg')) else 'PNG')
+        image.save(file, 'PNG' if picture.lower().endswith('.png') else 'JPEG')
 
 
 # --- Import ---
@@ -291,6 +292,14 @@ def run(given):
     free = [path for path in outputs if given.overwrite or not os.path.exists(path)]
     if not free:
         raise config.UserError(f'{" and ".join(outputs)} exists; add --overwrite to replace it')
+    for path in free:  # before what takes minutes
+        folder = os.path.dirname(path) or '.'
+        if os.path.isdir(path) or not (os.path.isdir(folder) and files.writable(folder)):
+            what = 'it is a folder' if os.path.isdir(path) else f'nothing can be in {folder}'
+            raise config.UserError(f'cannot write {path}: {what}; choose another file')
+    if given.show and not given.show[1].lower().endswith(PICTURES):
+        raise config.UserError(
+            f'--show writes a picture, {", ".join(PICTURES)}, not {given.show[1]}')
     if given.show:
         show(*given.show)
     elif given.folder:

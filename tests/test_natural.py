@@ -494,6 +494,8 @@ def test_default_run_keeps_what_exists(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('words', [
     ['--show', 'nowhere.pkl', 'nowhere.png'], ['--import', 'nowhere', '--out', 'nowhere.pkl'],
+    ['--out', 'nowhere/videos.pkl'], ['--out', '.', '--overwrite'],
+    ['--show', 'nowhere.pkl', 'picture.gif'],
     ['--frames', '0'], ['--frames', '1000000'], ['--import', '.', '--show', 'a', 'b'],
     ['--no_such_option']])
 def test_mistakes_are_one_line(tmp_path, monkeypatch, words):
@@ -501,6 +503,7 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, words):
     done = command(*words)
     assert done.returncode == 2
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+    assert '--out' not in words or 'cannot write' in done.stderr or '--import' in words
     assert not list(tmp_path.iterdir())
 
 
