@@ -14,6 +14,7 @@ import sys
 import time
 
 import commandline
+import environments
 import files
 import processor
 from config import SENSORS, UserError
@@ -67,7 +68,7 @@ def show(trained, folder):
     from logs import told
     experiment = trained.experiment
     config, sensors = experiment.config, list(experiment.sensors)
-    decisions = config.time_limit // config.action_repeat
+    decisions = environments.time_limit(config) // config.action_repeat
     say(f'one episode of {experiment.title}, trained for {trained.step:,} steps, with a drop-out '
         f'chance of {CHANCE:g}' + (f': {decisions} decisions, about half a minute' if decisions
                                    else ''))

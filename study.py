@@ -115,8 +115,14 @@ def method_of(name):
         body = ast.parse(file.read()).body
     found = [node.value for node in body if isinstance(node, ast.Assign)
              and getattr(node.targets[0], 'id', '') == 'METHOD']
-    return eval(compile(ast.Expression(found[0]), name, 'eval'), {
-        'Method': config.Method}) if found else None
+    if not found:
+        return None
+    try:
+        return eval(compile(ast.Expression(found[0]), name, 'eval'), {
+            'Method': config.Method, 'config': config})
+    except (NameError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f'{name}.py: METHOD is not what a study can read without its imports, as '
+                        f"Method('{name}'): {error}") from None
 
 
 def option_of(word):

@@ -49,7 +49,7 @@ def test_the_table_has_a_few_episodes_of_each_row_and_every_line_its_time(shown)
         any(unit in line for unit in ('about', 'a few seconds')) for line in lines)
 
 
-def test_each_picture_is_taken_away_in_a_row_of_its_own(monkeypatch):
+def test_each_picture_is_taken_away_in_a_row_of_its_own(monkeypatch, capsys):
     asked = []
     sensors = ('image', 'depth', 'touch')
     monkeypatch.setattr(evaluation, 'table', lambda results: 'the table')
@@ -69,9 +69,10 @@ def test_each_picture_is_taken_away_in_a_row_of_its_own(monkeypatch):
             title = 'stub'
 
             class config:
-                time_limit, action_repeat = 4, 2
+                task, time_limit, action_repeat = 'wipe_table', 1000, 2
     Trained.experiment.sensors = sensors
     demo.show(Trained, pathlib.Path('unused'))
+    assert ': 200 decisions, about' in capsys.readouterr().out  # of the task, which has fewer
     assert [(condition, sensor) for condition, sensor, *_ in asked] == [
         ('ratio', ''), ('without', 'image'), ('without', 'depth')]
 

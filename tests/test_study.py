@@ -16,6 +16,7 @@ import helpers
 import pytest
 from rich.console import Console
 
+import config
 import jobs
 import overview
 import processor
@@ -93,6 +94,17 @@ def test_a_script_of_one_s_own_is_studied_beside_the_three(tmp_path, monkeypatch
     assert cosine.name == 'dmc_walker_walk/cosine/0' and cosine.words[-2:] == (
         '--probe_frames', '3')
     assert cosine.script == str(tmp_path / 'cosine.py')
+
+
+def test_a_method_that_is_written_otherwise_is_read_or_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, 'HERE', str(tmp_path))
+    path = tmp_path / 'cosine.py'
+    path.write_text("import config\nMETHOD = config.Method('cosine', own=('fusion',))\n")
+    assert study.method_of('cosine') == config.Method('cosine', own=('fusion',))
+    for text in "Method(NAME)", "Method('cosine', own=('no_such',))", "Method()":
+        path.write_text(f'METHOD = {text}\n')
+        with pytest.raises(UserError, match=r'cosine\.py: METHOD is not what a study can read'):
+            study.method_of('cosine')
 
 
 @pytest.mark.parametrize('words, line', [
