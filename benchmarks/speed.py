@@ -109,7 +109,27 @@ def experiment(config, chosen):
 def environment(config, chosen):
     # This process has no TensorFlow, beside which it could not render.
     random, rows, repeats = np.random.default_rng(config.seed), [], chosen.repeats
+    alone = parts_alone(config, random, repeats)
+    least = sum(1 / value for value in alone.values())  # seconds of a decision
+    description = processes.describe(config)
+    for count in dict.fromkeys((1, chosen.envs)):
+        vector = processes.vector(config, 'train', count, description, config.seed)
+        vector.reset()
+        actions = random.uniform(-1, 1, (100, *vector.action_space.shape)).astype(np.float32)
+        value = count * rate(lambda v=vector, a=actions: v.step(random.choice(a)), repeats)
+        vector.close(terminate=True)
+        share = [value * least / min(count, processor.cores())] if alone else []
+        rows.append((f'environments: {count}', value, 'decisions/s', *share))
+    return rows + [(name, value, 'decisions/s') for name, value in alone.items()]
+
+
+def parts_alone(config, random, repeats):
+    """Name -> decisions a second of physics, and of rendering, of an environment of this
+    project's; {} for those of others, whose parts cannot be told apart."""
     env = environments.family(config.task).make(config, config.seed)
+    if not hasattr(env, 'camera'):
+        env.close()
+        return {}
     camera, readers = env.camera, env.readers
     env.camera = None  # what is left is physics, touch and reward
     env.readers = {name: readers[name] for name in readers if SENSORS[name].kind != 'picture'}
@@ -125,17 +145,7 @@ def environment(config, chosen):
     if camera:
         alone['rendering alone, best'] = rate(env._observe, repeats, max)
     env.close()
-    ceiling = 1 / sum(1 / value for value in alone.values())
-    description = processes.describe(config)
-    for count in dict.fromkeys((1, chosen.envs)):
-        vector = processes.vector(config, 'train', count, description, config.seed)
-        vector.reset()
-        actions = random.uniform(-1, 1, (100, *vector.action_space.shape)).astype(np.float32)
-        value = count * rate(lambda v=vector, a=actions: v.step(random.choice(a)), repeats)
-        vector.close(terminate=True)
-        share = value / ceiling / min(count, processor.cores())
-        rows.append((f'environments: {count}', value, 'decisions/s', share))
-    return rows + [(name, value, 'decisions/s') for name, value in alone.items()]
+    return alone
 
 
 def rate(function, repeats, choose=np.median):
@@ -371,7 +381,8 @@ def saving(config, chosen):
     import underway
     with resumed(config, chosen, 'saving') as run:
         run.train_until_due()  # there are moments
-        run.collect(run.step + config.time_limit // 2)
+        # Half an episode, or where only the task knows its length, some decisions.
+        run.collect(run.step + (config.time_limit // 2 or 20 * config.action_repeat))
 
         def seconds(function):
             begun = time.perf_counter()
