@@ -98,6 +98,9 @@ def read(path, needed, others=()):
         print(f'{path}: has no rows')
         return empty
     header, rows = lines[0], lines[1:]
+    if twice := [name for name, count in collections.Counter(header).items() if count > 1]:
+        print(f'{path}: left out, has the column {", ".join(twice)} more than once')
+        return empty
     if absent := [name for name in (*needed, *others) if name not in header]:
         print(f'{path}: left out, has no column {", ".join(absent)}')
         return empty
@@ -135,16 +138,20 @@ def read_steps(path, needed):
 
 
 def load_run(folder):
-    """The `Run` in `folder`; UserError if its config.json is absent or not readable."""
+    """The `Run` in `folder`; UserError if its config.json is absent or not readable, or a log is
+    there and cannot be opened."""
     path = os.path.join(folder, 'config.json')
     try:
         settings, method = commandline.load(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f'{path} is not a readable configuration') from None
-    episodes = read_steps(
-        os.path.join(folder, 'episodes.csv'), ('step', 'seconds', 'mode', 'return'))
     path = os.path.join(folder, 'results.csv')
-    results = read(path, ('step', 'condition', 'sensor', 'return'), ('ratio',))
+    try:
+        episodes = read_steps(
+            os.path.join(folder, 'episodes.csv'), ('step', 'seconds', 'mode', 'return'))
+        results = read(path, ('step', 'condition', 'sensor', 'return'), ('ratio',))
+    except OSError as error:
+        raise UserError(f'{error.filename}: {error.strerror or error}') from None
     if 'options' in results and (other := results['options'] != '').any():
         print(f'{path}: {other.sum()} rows left out, judged with '
               + ', '.join(results['options'][other].unique()))
@@ -176,6 +183,15 @@ def run_folders(indirs):
         raise UserError(f'no run at or below {", ".join(map(str, indirs))}: no folder there holds '
                         'a config.json')
     return sorted(found.values())
+
+
+def outside(outdir, indirs):
+    """UserError where `outdir` is in a run at or below the folders `indirs`: nothing is written
+    there but by the run."""
+    target = os.path.realpath(outdir)
+    for folder in run_folders(indirs):
+        if os.path.commonpath([target, os.path.realpath(folder)]) == os.path.realpath(folder):
+            raise UserError(f'{outdir} is in the run {folder}; choose another --outdir')
 
 
 def load(indirs, methods=(), tasks=(), by=()):

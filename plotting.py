@@ -55,8 +55,8 @@ from logs import (
     label,
     load,
     methods_of,
+    outside,
     read_steps,
-    run_folders,
     short,
 )
 from summaries import (
@@ -174,7 +174,7 @@ def draw_aggregate(groups, outdir):
         legend(one, 28 + 12 * lines)
     return save(
         figure, 'Interquartile mean over runs and tasks; bars: 95 % interval by t of the trimmed '
-        'mean, see docs/usage.md; largest return: 1000 in the suite, 200 in wipe_table', outdir,
+        'mean, see docs/usage.md; largest return: 1 a step in the suite, 200 in wipe_table', outdir,
         'aggregate')
 
 
@@ -227,10 +227,7 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
             len(references.beside(reference, task, group)) for task, group in groups.items()):
         print('--reference has no rows of ' + ', '.join(groups)
               + ', or none with the backgrounds of these runs')
-    target = os.path.realpath(outdir)
-    for folder in run_folders(indirs):
-        if os.path.commonpath([target, os.path.realpath(folder)]) == os.path.realpath(folder):
-            raise UserError(f'{outdir} is in the run {folder}; choose another --outdir')
+    outside(outdir, indirs)
     try:
         os.makedirs(outdir, exist_ok=True)
         tempfile.TemporaryFile(dir=outdir).close()

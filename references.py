@@ -23,7 +23,7 @@ def read(path, whose=''):
     no name that contains `whose`."""
     numbers = ['step', 'low', 'return', 'high']
     try:
-        frame = pd.read_csv(io.StringIO(text_of(path)))
+        frame = pd.read_csv(io.StringIO(text_of(path)), dtype={'task': str, 'name': str})
         for name in 'low', 'high':
             frame[name] = frame[name].fillna(frame['return'])
         frame = frame.dropna(subset=['task', 'name', *numbers])

@@ -20,7 +20,7 @@ import commandline
 import drawing
 import summaries
 from config import UserError
-from logs import load_run, order, read_steps, run_folders
+from logs import load_run, order, outside, read_steps, run_folders
 
 LEAST_RUNS = 4  # fewer say nothing about a relation
 
@@ -133,6 +133,7 @@ def main(arguments=None):
         indirs = [os.path.expanduser(path) for path in given.indir or ['logdir']]
         found = points(
             indirs, given.metrics, given.at, given.returns, given.methods, given.tasks)
+        outside(outdir, indirs)
         try:
             os.makedirs(outdir, exist_ok=True)
             draw(found, given.at, given.returns, outdir)

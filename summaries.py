@@ -18,6 +18,8 @@ import files
 from logs import everyone, order, short, told
 
 FINAL = 0.1  # the final return is the mean of this last part of the training episodes
+# Of a condition's columns in the table: mean, deviation, kept fraction, how many seeds.
+ENDINGS = '', '_std', '_kept', '_seeds'
 PARTS = 10  # about so many does the table have of a run's course
 LEAST_RUNS = 3  # fewer runs of a method on a task say nothing about their distribution
 # Of the t-interval. Its 95 % hold 90 to 94 % where scores are skewed and runs are few; with this
@@ -95,6 +97,24 @@ def evaluations(runs, condition):
     episodes = rows.groupby(key)['return']
     return pd.DataFrame({'mean': means.mean(), 'deviation': episodes.std(),
                          'runs': means.count(), 'episodes': episodes.count()})
+
+
+def kept(runs, condition, key):
+    """The fraction of the return with nothing missing that is left under a condition: of the means
+    of the runs that were judged under both; nan where there are none, or they have no return."""
+    pairs = []
+    for run in runs:
+        whole, part = (evaluations([run], name)['mean'].get(at, math.nan)
+                       for name, at in (('ratio', 0.0), (condition, key)))
+        if not math.isnan(whole + part):
+            pairs.append((whole, part))
+    whole, part = np.mean(pairs, 0) if pairs else (math.nan, math.nan)
+    return part / whole if whole > 0 else math.nan
+
+
+def of_fewer(rows, runs):
+    """Which rows of `evaluations` are of fewer runs than were judged at all: bool [rows]."""
+    return rows['runs'] < sum(bool(run.judged) for run in runs)
 
 
 def judged_under(runs):
@@ -188,10 +208,12 @@ def table(groups, hours=None):
     rows = []
     for task, group in groups.items():
         for method, runs in group.items():
-            finals = pd.Series([final_return(run) for run in runs], dtype=float)
-            means = pd.Series([run.returns('train')['return'].mean() for run in runs], dtype=float)
+            trained = trained_ones(runs)
+            finals = pd.Series([final_return(run) for run in trained], dtype=float)
+            means = pd.Series(
+                [run.returns('train')['return'].mean() for run in trained], dtype=float)
             row = {
-                'task': task, 'method': method, 'seeds': len(runs),
+                'task': task, 'method': method, 'seeds': len(trained),
                 'unfinished': sum(not run.finished for run in runs),
                 'steps_reached': min(run.reached for run in runs),
                 'steps_asked': max(run.config.steps for run in runs),
@@ -206,35 +228,42 @@ def table(groups, hours=None):
             judged = [run.judged for run in runs if run.judged]
             row |= {'judged_seeds': len(judged), 'judged_least': min(judged, default=0),
                     'judged_most': max(judged, default=0)}
-            whole = evaluations(runs, 'ratio')['mean'].get(0.0, 0)
             for condition, key in judged_under(runs):
                 values = evaluations(runs, condition).loc[key]
                 name = condition_column(condition, key)
                 row[name], row[f'{name}_std'] = values['mean'], values['deviation']
-                if whole > 0:
-                    row[f'{name}_kept'] = values['mean'] / whole
+                row[f'{name}_kept'] = kept(runs, condition, key)
+                row[f'{name}_seeds'] = values['runs']
             rows.append(row)
     frame = pd.DataFrame(rows)
     # The columns of a group without some condition must not be pushed to the end by it.
     judged = [condition_column(*one) for one in judged_under(everyone(groups))]
-    judged = [name + end for name in judged for end in ('', '_std', '_kept')]
-    return frame.reindex(columns=[name for name in frame if name not in judged] + judged)
+    counts = {f'{name}_seeds': 'int64' for name in judged}
+    judged = [name + end for name in judged for end in ENDINGS]
+    frame = frame.reindex(columns=[name for name in frame if name not in judged] + judged)
+    return frame.fillna(dict.fromkeys(counts, 0)).astype(counts)
+
+
+def trained_ones(runs):
+    """The runs that have training episodes; all of them where none has, as exported agents."""
+    return [run for run in runs if len(run.returns('train'))] or runs
 
 
 def courses(groups):
     """For each task (header, rows) of texts: each method's training return in steps of a tenth of
-    the longest run, mean over seeds ± standard deviation; empty where a seed has no episodes."""
+    the longest run, mean over seeds ± standard deviation; empty where a seed is not so far."""
     found = []
     for task, group in groups.items():
         # The last episode may end a little after the steps that were asked for.
         longest = max(min(run.reached, run.config.steps)
                       for runs in group.values() for run in runs)
         width = rounded_up(max(1, longest / PARTS))
-        curves = {method: learning_curve(runs, 'train', width) for method, runs in group.items()}
-        bins = sorted(set().union(*(curve.index for curve in curves.values())))
+        seeds = {method: trained_ones(runs) for method, runs in group.items()}
+        curves = {method: learning_curve(runs, 'train', width) for method, runs in seeds.items()}
+        bins = sorted({k for curve in curves.values() for k in curve.index if k * width < longest})
         if not bins:
             continue
-        curves = {method: curve[curve['runs'] == len(group[method])].reindex(bins)
+        curves = {method: curve[curve['runs'] == len(seeds[method])].reindex(bins)
                   for method, curve in curves.items()}
         found.append(([f'{task}: training to', *(short((k + 1) * width) for k in bins)], [
             [method, *map(summed_up, curve['mean'], curve['deviation'])]
@@ -256,10 +285,11 @@ def judged_at(row):
     return ' - '.join(steps) + part * f', {row["judged_seeds"]} of {row["seeds"]} seeds'
 
 
-def summed_up(mean, deviation, kept=math.nan):
-    """The text mean ± deviation (kept fraction), as far as they are known."""
+def summed_up(mean, deviation, kept=math.nan, seeds=0, of=0):
+    """The text mean ± deviation (kept fraction), as far as they are known, and of how many seeds
+    where it is not of all."""
     parts = [(mean, told(mean, digits=0)), (deviation, f' ± {told(deviation, mean, 0)}'),
-             (kept, f' ({kept:.2f})')]
+             (kept, f' ({kept:.2f})'), (mean, f', {seeds} seeds' * (seeds < of))]
     return ''.join(text for value, text in parts if not math.isnan(value))
 
 
@@ -289,14 +319,15 @@ def blocks(groups, frame):
          for name, value in row.items()]
         for row in frame[training].to_dict('records')])]
     found.append(
-        'steps_reached: of the shortest run. mean_return: mean of all training episodes of each '
-        'seed, then over seeds; final_return: the same of the last 10 % of them; after_..h: the '
-        'same of the last 10 % of those that ended within so many hours of wall time. _std: '
-        'standard deviation over seeds; _least: of the seed that has least.')
+        'seeds: those that have training episodes. steps_reached: of the shortest run. '
+        'mean_return: mean of all training episodes of each seed, then over seeds; final_return: '
+        'the same of the last 10 % of them; after_..h: the same of the last 10 % of those that '
+        'ended within so many hours of wall time. _std: standard deviation over seeds; _least: '
+        'of the seed that has least.')
     if course := courses(groups):
         found += [*course, 'Training episodes that ended within the part of the run up to so many '
                   'steps: mean of each seed, then over seeds ± standard deviation over seeds; '
-                  'empty where a seed has none.']
+                  'empty where a seed is not so far.']
     for task, rows in frame.groupby('task', sort=False):
         rows = rows.set_index('method')
         present = [name for name in judged if rows[name].notna().any()]
@@ -305,12 +336,13 @@ def blocks(groups, frame):
             found.append(([f'{task}: missing', *rows.index], [
                 ['(steps of the checkpoint)', *map(judged_at, each)], *(
                     [CONDITION_NAMES[name.split('_')[0]].format(name.split('_', 1)[1]), *(
-                        summed_up(*(row[f'{name}{end}'] for end in ('', '_std', '_kept')))
+                        summed_up(*(row[name + end] for end in ENDINGS), row['judged_seeds'])
                         for row in each)] for name in present)]))
     if judged:
         found.append(
             'Returns of --test: mean over seeds of the mean over episodes ± standard deviation '
-            'over all episodes of all seeds (fraction of the mean with nothing missing).')
+            'over all episodes of all seeds (fraction of the mean with nothing missing, of the '
+            'seeds that were judged under both).')
     # Numbers that are not there are left out.
     return [block if isinstance(block, str) else (block[0], [
         ['' if str(cell) == 'nan' else str(cell) for cell in row] for row in block[1]])

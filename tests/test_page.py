@@ -4,6 +4,7 @@ import base64
 import html.parser
 import io
 import re
+import struct
 
 import numpy as np
 import test_plotting
@@ -92,9 +93,18 @@ def test_videos_beyond_the_limit_and_broken_ones_are_named(tmp_path, capsys, mon
         film(run, name)
     film(run, '000010000-open_loop_depth.gif')
     (run / 'videos' / '000010000-open_loop_depth.gif').write_bytes(b'GIF89a')
+    film(run, '000010000-open_loop_touch.gif')
+    small = page.small
+
+    def damaged(path):  # in bytes that Pillow unpacks without a look
+        if 'touch' in path:
+            struct.unpack('<H', b'')
+        return small(path)
+    monkeypatch.setattr(page, 'small', damaged)
     monkeypatch.setattr(page, 'MOST', 200_000)
     text, said = drawn(tmp_path), capsys.readouterr().out
-    assert '000010000-open_loop_depth.gif: left out of the page' in said
+    for sensor in 'depth', 'touch':
+        assert f'000010000-open_loop_{sensor}.gif: left out of the page' in said
     assert '1 videos would make' in said and 'mummi: open_loop_image' in said
     assert 'mummi: open_loop_image' in text and text.count('data:image/gif') == 1
 

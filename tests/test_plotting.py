@@ -270,6 +270,7 @@ def test_default_bin(tmp_path):
     ('step,return\n1000,5\n', 0, 'has no column mode'),
     ('step,mode,return\n1000,train,5\n2000,train,61', 1, '1 damaged line left out'),
     ('step,mode,return\n1000,train,5\n2000,tr', 1, '1 damaged line left out'),
+    ('step,mode,return,step\n1000,train,5,1000\n', 0, 'has the column step more than once'),
     ('step,mode,return\n1000,train,5\n20\0\0\n3000,train,x\n4000,train,nan\n5000,train,7\n', 2,
      '3 damaged lines left out'),
     ('step,mode,return\n1000,train,5\n2000,train,6\n', 2, None),
@@ -291,10 +292,20 @@ def test_damaged_runs_do_not_stop_the_others(tmp_path, capsys):
     write(os.path.join(damaged[1], 'results.csv'), RESULTS, [])
     with open(os.path.join(damaged[2], 'config.json'), 'w') as file:
         file.write('{"method": "mum')
+    for seed, name in (4, 'episodes.csv'), (5, 'results.csv'):
+        damaged[seed] = make(tmp_path / 'in', seed=seed)
+        os.remove(os.path.join(damaged[seed], name))
+        os.mkdir(os.path.join(damaged[seed], name))  # which no one can read, like others' files
+    damaged[6] = make(tmp_path / 'in', seed=6)
+    with open(os.path.join(damaged[6], 'config.json'), 'w') as file:
+        file.write('[' * 100_000)
     groups = logs.load([tmp_path / 'in'])
     printed = capsys.readouterr().out
     assert f'{damaged[0]}: left out, no episode yet' in printed
-    assert 'not a readable configuration' in printed
+    assert printed.count('not a readable configuration') == 2
+    for seed, name in (4, 'episodes.csv'), (5, 'results.csv'):
+        path = os.path.join(damaged[seed], name)
+        assert f'{damaged[seed]}: left out, {path}: Is a directory' in printed
     assert summaries.table(groups)['seeds'].tolist() == [2]
     plotting.draw_missing_ratio(groups, tmp_path)
     assert drawn(tmp_path) == {'missing_ratio'}
@@ -450,6 +461,10 @@ def test_reference_is_drawn_beside_the_curves_of_its_task(tmp_path, monkeypatch,
     assert label == 'theirs' and list(steps) == [10000, 20000] and list(returns) == [80, 90]
     assert [list(ends[:, 1]) for ends in spread] == [[50, 100], [70, 120]]
     assert bars['returns_eval', 'walker walk'] and not bars['returns', 'cheetah run']
+    write(path, ('task', 'step', 'low', 'return', 'high', 'name'), [
+        (WALK, 10000, 50, 80, 100, 2020)])
+    plotting.main([*arguments, '--reference', path])
+    assert bars['returns', 'walker walk'][0][0] == '2020'
     for bad in tmp_path / 'absent.csv', tmp_path / 'in' / RUN / 'mummi' / '0' / 'episodes.csv':
         with pytest.raises(SystemExit) as ended:
             plotting.main([*arguments, '--reference', str(bad)])
@@ -868,8 +883,62 @@ def test_table_says_how_training_went_in_tenths(tmp_path):
         '| mummi | 215 ± 71 | 305 ± 71 | 405 ± 71 | 505 ± 71 |  |  |  |  |  |  |',
         '| cvrl | 165 | 255 |  |  |  |  |  |  |  |  |']
     start = lines.index(f'| {RUN}: training to | ' + ' | '.join(
-        f'{end}k' for end in range(4, 23, 2)) + ' |')
+        f'{end}k' for end in range(4, 21, 2)) + ' |')
     assert lines[start + 2].startswith('| mummi | 135 | 155 | 175 |')
+
+
+def test_fractions_are_of_the_seeds_that_were_judged_under_both(tmp_path, monkeypatch):
+    for seed, values in enumerate(({0: 900, 0.2: 450}, {0: 100}, {0.1: 60})):
+        folder = make(tmp_path / 'in', seed=seed)
+        write(os.path.join(folder, 'results.csv'), RESULTS, [
+            *((20000, 'ratio', '', ratio, 0, value, 1000, 9, 0)
+              for ratio, value in values.items()),
+            (20000, 'only', 'image', '', 0.5, 50, 1000, 9, 0)])
+    groups = logs.load([tmp_path / 'in'])
+    summaries.write_table(groups, tmp_path)
+    lines = (tmp_path / 'table.md').read_text().splitlines()
+    assert '| drop-out chance 0 | 500 ± 566 (1.00), 2 seeds |' in lines
+    assert '| drop-out chance 0.1 | 60, 1 seeds |' in lines  # of no seed that has both
+    assert '| drop-out chance 0.2 | 450 (0.50), 1 seeds |' in lines
+    assert '| image alone | 50 ± 0 (0.10) |' in lines
+    with open(tmp_path / 'table.csv', encoding='utf-8') as file:
+        (row,) = csv.DictReader(file)
+    assert [row[f'{name}_seeds'] for name in ('eval_0', 'eval_0.2', 'only_image')] == [
+        '2', '1', '3']
+    captions = []
+    monkeypatch.setattr(conditions, 'save', lambda figure, caption, outdir, name: (
+        captions.append(caption), figures.append(figure)))
+    figures = []
+    plotting.draw_missing_ratio(groups, tmp_path)
+    plotting.draw_single_sensor(groups, tmp_path)
+    assert 'hollow: not all seeds' in captions[0] and 'pale: not all seeds' in captions[1]
+    hollow = [line for line in figures[0].axes[0].lines if line.get_markerfacecolor() == 'white']
+    assert [len(line.get_xdata()) for line in hollow] == [3]
+    assert [bar.get_alpha() for bar in figures[1].axes[0].patches] == [0.4, None]
+
+
+def test_where_all_seeds_were_judged_under_all_no_mark_says_otherwise(tmp_path, monkeypatch):
+    captions = []
+    monkeypatch.setattr(conditions, 'save', lambda figure, caption, *_: captions.append(caption))
+    for seed in range(2):
+        make(tmp_path, seed=seed)
+    groups = logs.load([tmp_path])
+    plotting.draw_missing_ratio(groups, tmp_path)
+    plotting.draw_single_sensor(groups, tmp_path)
+    assert len(captions) == 2 and not any('not all seeds' in caption for caption in captions)
+    assert 'seeds |' not in '\n'.join(
+        '\n'.join(summaries.markdown(*block)) for block in summaries.blocks(
+            groups, summaries.table(groups)) if not isinstance(block, str)).split('missing')[1]
+
+
+def test_a_seed_in_its_prefill_is_not_counted_where_the_others_are_averaged(tmp_path):
+    for seed, count in enumerate((20, 20, 2)):
+        make(tmp_path / 'in', seed=seed, count=count, results=False)
+    groups = logs.load([tmp_path / 'in'])
+    (row,) = summaries.table(groups).to_dict('records')
+    assert (row['seeds'], row['unfinished'], row['mean_return']) == (2, 1, 100 + 10 * 11.5)
+    ((header, rows),) = summaries.courses(groups)
+    assert len(header) == 10 and '' not in rows[0]
 
 
 def test_returns_after_so_many_hours(tmp_path, capsys):

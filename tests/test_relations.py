@@ -61,10 +61,13 @@ def test_the_figure_and_its_points_are_written(runs, capsys):
     ([], 'metrics'), (['--metrics', 'absent'], 'no run has absent'),
     (['--metrics', 'found', '--at', '5-2'], '--at'),
     (['--metrics', 'found', '--at', '90000-99000'], 'no run has found'),
-    (['--metrics', 'found', '--methods', 'cvrl'], 'no run has found')])
+    (['--metrics', 'found', '--methods', 'cvrl'], 'no run has found'),
+    (['--metrics', 'found', '--outdir', '{}/runs/1/plots'], 'is in the run')])
 def test_a_mistake_is_one_line(words, said, runs, capsys):
     with pytest.raises(SystemExit) as stopped:
-        relations.main(['--indir', str(runs / 'runs'), '--outdir', str(runs / 'plots'), *words])
+        relations.main(['--indir', str(runs / 'runs'), '--outdir', str(runs / 'plots'), *(
+            word.format(runs) for word in words)])
+    assert not (runs / 'runs' / '1' / 'plots').exists()
     assert stopped.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ') and error.count('\n') == 1 and said in error
