@@ -127,7 +127,8 @@ def draw(episode, trust, sensors, folder, title):
     figure, axes = new_figure(
         tall + len(strips), wide, (11, 1.9 * tall + 1.1 * len(strips)),
         height_ratios=[1.9] * tall + [1] * len(strips))
-    for one, t in zip(axes[:tall].flat, np.linspace(0, entries, tall * wide).astype(int)):
+    for one, t in zip(axes[:tall].flat, np.linspace(
+            0, min(entries, len(frames) - 1), tall * wide).astype(int)):
         one.imshow(frames[t])
         one.set_title(f'step {times[t]}', fontsize=8)
         one.axis('off')

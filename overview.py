@@ -43,7 +43,7 @@ def row(job, ended):
         state = 'done'
     else:
         state = 'running' if where else 'waiting'
-    left = (job.steps - step) / speed if state == 'running' and speed else None
+    left = max(0, job.steps - step) / speed if state == 'running' and speed else None
     if state == 'running' and record.get('attempts', 1) > 1:
         where += f' (attempt {record["attempts"]})'
     return STATES.index(state), (

@@ -125,10 +125,16 @@ PANELS = {
 }
 
 
+# Frames of a video at most. An episode of the suite has 501; one of Atari in which nothing happens
+# has 27,001, which would take gigabytes of memory.
+LONGEST = 1000
+
+
 def seen(episode, factor=3):
     """An episode (arrays [time, ...]) as the agent sees it: its sensors side by side, framed in
-    orange where one is missing. uint8 [time, 64 factor, width, 3]."""
+    orange where one is missing. uint8 [time, 64 factor, width, 3], at most LONGEST frames."""
     panels = []
+    episode = {key: value[:LONGEST] for key, value in episode.items()}
     for sensor in (name for name in SENSORS if name in episode):
         panel = PANELS[SENSORS[sensor].kind].draw(sensor, episode[sensor], factor)
         missing = np.asarray(episode[flag(sensor)])[:, 0] == 0

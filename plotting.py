@@ -153,8 +153,10 @@ def draw_aggregate(groups, outdir):
         gap = np.diff(places).min() if len(places) > 1 else 1
         for index, (method, rows) in enumerate(part.groupby('method', sort=False)):
             colour, marker = styles(methods_of(groups))[method]
-            first = rows.iloc[0]
-            text = f'{method}, {first["runs"]} runs on {first["tasks"]} of {len(groups)} tasks'
+            runs, tasks = (' - '.join(dict.fromkeys(
+                str(number) for number in (rows[name].min(), rows[name].max())))
+                for name in ('runs', 'tasks'))
+            text = f'{method}, {runs} runs on {tasks} of {len(groups)} tasks'
             text += f' ({late[method]} unfinished)' if late[method] else ''
             text = textwrap.fill(text, 60)
             aside = 0.06 * gap * (index - (part['method'].nunique() - 1) / 2)

@@ -85,6 +85,13 @@ def test_seen_is_the_sensors_side_by_side_and_framed_where_one_is_missing():
     assert pictures.seen({'touch': depth[:, :2, 0, 0], 'touch_flag': two}).shape == (3, 192, 56, 3)
 
 
+def test_of_an_episode_without_an_end_so_much_is_seen_as_memory_holds(monkeypatch):
+    monkeypatch.setattr(pictures, 'LONGEST', 7)
+    image = np.random.default_rng(0).integers(0, 255, (9, 64, 64, 3)).astype(np.uint8)
+    found = pictures.seen({'image': image, 'image_flag': np.ones((9, 1))}, factor=1)
+    np.testing.assert_array_equal(found, image[:7])
+
+
 def test_open_loop_is_truth_above_prediction_above_error():
     image = np.zeros((2, 3, 4, 4, 3), np.uint8)
     image[0, 1], image[1, 1] = 200, 10

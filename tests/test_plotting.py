@@ -816,6 +816,20 @@ def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
     assert f'aggregate: {RUN} left out, not all methods have it' in printed
 
 
+def test_aggregate_says_of_how_many_runs_each_ratio_is(tmp_path, monkeypatch):
+    for seed in range(4):
+        folder = make(tmp_path, seed=seed)
+        if seed == 3:  # judged under one of the two
+            write(os.path.join(folder, 'results.csv'), RESULTS, [
+                (20000, 'ratio', '', 0, 0, 100, 1000, 9, 0)])
+    figures = []
+    monkeypatch.setattr(plotting, 'save', lambda figure, *_: figures.append(figure))
+    plotting.draw_aggregate(logs.load([tmp_path]), tmp_path)
+    ends, ratios = figures[0].axes
+    for axes, text in (ends, '4 runs on 1 of 1 tasks'), (ratios, '3 - 4 runs on 1 of 1 tasks'):
+        assert text in axes.get_legend().get_texts()[0].get_text()
+
+
 def test_aggregate_is_left_out_of_few_runs(tmp_path, capsys):
     # Four runs, but not three of a task: drawn again within a task, they would hardly differ.
     for task, seed in ((WALK, 0), (WALK, 1), (RUN, 0), (RUN, 1)):

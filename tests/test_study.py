@@ -302,6 +302,8 @@ def test_the_table_shows_where_a_run_is_and_what_it_has_reached(tmp_path):
         ['task/d/0', 'ended'], ['task/a/0', 'waiting'], ['task/c/0', 'done']]
     assert found[-1].strip() == '1 running, 1 ended, 1 waiting, 1 done'
     assert len(lines(runs, {}, 4)) == 4
+    # A study that is typed again with fewer steps: nothing is left.
+    assert lines([dataclasses.replace(runs[1], steps=3)], {}, 99)[1].split()[-2:] == ['0:00', 'h']
 
 
 def test_the_table_is_drawn_over_itself_on_a_terminal_alone(tmp_path, monkeypatch):
