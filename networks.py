@@ -59,8 +59,10 @@ class Dense(tf.Module):
         """The layer as a function of x, its weights read and cast once: for loops.
 
         rows: only these rows of the kernel, for the inputs that belong to them; with bias or
-        activation left out, a product can be taken in two parts.
+        activation left out, a product can be taken in two parts. While acting, what comes out may
+        be float32 where `compute` is not (`Precision.product`).
         """
+        compute = self.precision.product(self.kernel, compute)
         kernel = self.precision.weight(self.kernel, compute)
         kernel = kernel[rows] if rows != slice(None) else kernel
         offset = self.precision.weight(self.bias, compute) if bias else None
@@ -72,7 +74,7 @@ class Dense(tf.Module):
             x = tf.reshape(x, [-1, x.shape[-1]]) if len(leading) != 1 else x
             x = tf.matmul(x, kernel)
             # No reshape before the activation: TensorFlow fuses the three into one operation.
-            x = add_bias(x, offset, self.precision.apart) if bias else x
+            x = add_bias(x, offset, self.precision.apart(compute)) if bias else x
             x = function(x) if function else x
             return tf.reshape(x, [*leading, x.shape[-1]]) if len(leading) != 1 else x
         return layer
@@ -149,7 +151,8 @@ class PictureEncoder(tf.Module):
                 kernel = tf.cast(kernel * row.scale, compute)
             else:
                 kernel, bias = (self.precision.weight(v, compute) for v in (kernel, bias))
-            x = add_bias(tf.nn.conv2d(x, kernel, 2, 'VALID'), bias, self.precision.apart)
+            x = add_bias(
+                tf.nn.conv2d(x, kernel, 2, 'VALID'), bias, self.precision.apart(compute))
             x = self.activation(x)
         return tf.reshape(x, [*raw.shape[:-3], math.prod(x.shape[1:])])
 
@@ -159,7 +162,7 @@ class VectorEncoder(tf.Module):
 
     def __init__(self, sensor, shape, precision, units, width, activation='relu'):
         super().__init__()
-        self.sensor = sensor
+        self.sensor, self.precision = sensor, precision
         widths = [shape[0], units, units, units, width]
         self.layers = [
             Dense(i, o, ACTIVATIONS[activation], precision)
@@ -169,7 +172,7 @@ class VectorEncoder(tf.Module):
         x = scaled(self.sensor, raw)
         for layer in self.layers:
             x = layer(x)
-        return x
+        return tf.cast(x, self.precision.compute)  # as all embeddings
 
 
 class PictureDecoder(tf.Module):

@@ -25,12 +25,18 @@ def compute_type(precision):
     return tf.bfloat16 if fast else tf.float32
 
 
+# Weights of a dense layer up to which acting on a processor computes in float32 (docs/speed.md).
+SMALL = 2 ** 18
+
+
 class Precision:
     """The type of the networks' products, shared by all layers of an agent.
 
     In half precision, learning rounds a weight where it is used, for each update gives it a new
     value. An action reads as many weights as an update, and computes little with each: acting
-    reads copies, which are rounded once an update.
+    reads copies, which are rounded once an update. On a processor it does so for large weights
+    alone: a product of one row and few weights takes longer to begin in half precision than it
+    saves by reading less.
     """
 
     def __init__(self, compute):
@@ -38,24 +44,28 @@ class Precision:
         self.acting, self.copies = False, {}
 
     def copy(self, variables):
-        """Keep a rounded copy of each of `variables` for acting; none where nothing is rounded.
+        """Keep a rounded copy of each of `variables` for acting, of those that it reads rounded.
         They are not part of a checkpoint: `refresh` makes them from what was restored."""
         if self.compute != tf.float32:
             self.copies = {v.ref(): tf.Variable(
-                tf.cast(v, self.compute), trainable=False) for v in variables}
+                tf.cast(v, self.compute), trainable=False)
+                for v in variables if not _exact(v)}
 
     def refresh(self):
         """Round the variables to their copies again, after they have changed."""
         for reference, copy in self.copies.items():
             own(copy).assign(tf.cast(reference.deref(), self.compute))
 
-    @property
-    def apart(self):
-        """Whether a layer's product and bias are better two operations: on a processor, in
-        float32, for the few rows of an action. oneDNN's single one begins with sorting the
-        weights, every time, which takes longer than the product of one row; in half precision,
-        whose sums are slow, it is faster all the same (docs/speed.md)."""
-        return self.acting and self.compute == tf.float32 and not devices.gpus()
+    def product(self, kernel, compute):
+        """The type of a dense layer's product with `kernel` where `compute` is asked for."""
+        return tf.float32 if self.acting and _exact(kernel) else compute
+
+    def apart(self, compute):
+        """Whether a layer's product of the type `compute` and its bias are better two operations:
+        on a processor, in float32, for the few rows of an action. oneDNN's single one begins with
+        sorting the weights, every time, which takes longer than the product of one row; in half
+        precision, whose sums are slow, it is faster all the same (docs/speed.md)."""
+        return self.acting and compute == tf.float32 and not devices.gpus()
 
     @contextlib.contextmanager
     def reading_copies(self):
@@ -72,3 +82,9 @@ class Precision:
         if self.acting and compute == self.compute and variable.ref() in self.copies:
             return self.copies[variable.ref()].read_value()
         return tf.cast(variable, compute)
+
+
+def _exact(variable):
+    """Whether acting reads `variable` as it is: kernels of small dense layers, on a processor."""
+    return len(variable.shape) == 2 and variable.shape.num_elements() <= SMALL and (
+        not devices.gpus())

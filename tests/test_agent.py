@@ -189,8 +189,9 @@ def test_open_loop_filters_five_entries_and_imagines_the_rest_by_the_recorded_ac
 @pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('exploring', [True, False])
 def test_acting_by_copies_is_acting_by_weights_that_are_rounded_at_each_action(
-        method, exploring, eager):
-    """After an update, so that copies from before it would show."""
+        method, exploring, eager, monkeypatch):
+    """After an update, so that copies from before it would show. Half of the layers are large."""
+    monkeypatch.setattr('precision.SMALL', 1024)
     agent = helpers.build(
         method, '--precision', 'bfloat16', '--refine_actions', '--search_candidates', '3',
         '--actor_rate', '0.1', '--model_rate', '0.1')
@@ -205,7 +206,8 @@ def test_acting_by_copies_is_acting_by_weights_that_are_rounded_at_each_action(
         np.testing.assert_array_equal(one, other)
 
 
-def test_copies_are_what_acting_reads_and_nothing_else(eager):
+def test_copies_are_what_acting_reads_and_nothing_else(eager, monkeypatch):
+    monkeypatch.setattr('precision.SMALL', 0)
     batch = helpers.tensors(helpers.sequences())
     observation = helpers.tensors(helpers.observations(2)) | {'is_first': tf.constant([True, True])}
     acted, learned = [], []

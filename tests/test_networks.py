@@ -222,13 +222,22 @@ def test_acting_takes_products_and_biases_apart_and_learning_does_not(layer, sha
     close(acting(x), learning(x))
 
 
-def test_acting_in_half_precision_takes_nothing_apart():
-    """It is slower there (docs/speed.md)."""
+@pytest.mark.parametrize('small', [True, False])
+def test_in_half_precision_acting_takes_small_layers_apart_in_float32_and_no_large_ones(
+        small, monkeypatch):
+    """Of large ones the product in half precision is the faster, and fused (docs/speed.md)."""
+    monkeypatch.setattr('precision.SMALL', 600 if small else 599)
     precision = Precision('bfloat16')
     layer = networks.Dense(20, 30, tf.nn.elu, precision)
+    helpers.shake(layer)
     x = tf.constant(normals(1, 20))
     learning = tf.function(layer.__call__).get_concrete_function(x)
     with precision.reading_copies():
         acting = tf.function(layer.__call__).get_concrete_function(x)
-    made = [[op.type for op in f.graph.get_operations()] for f in (learning, acting)]
-    assert made[0] == made[1] and 'MatMul' in made[0]
+    learned, acted = ([op.type for op in f.graph.get_operations()] for f in (learning, acting))
+    if small:
+        assert acting(x).dtype == tf.float32 and acted.count('Reshape') == 2
+        close(acting(x), tf.nn.elu(x @ layer.kernel + layer.bias))
+        assert not np.array_equal(acting(x), tf.cast(learning(x), tf.float32))
+    else:
+        assert learned == acted and 'MatMul' in learned and acting(x).dtype == tf.bfloat16
