@@ -194,14 +194,18 @@ class Trained:
                 raise ValueError(f'{sensor} is {list(raw.shape)}, not {[count, *shape]}')
             present = np.zeros((count, 1), np.float32)
             if sensor in given:
-                present = np.asarray(observation.get(
-                    flag(sensor), np.ones((count, 1))), np.float32).reshape(count, 1)
+                told = observation.get(flag(sensor))
+                present = np.float32(np.ones((count, 1)) if told is None else told).reshape(
+                    count, 1)
             # A missing sensor gives zeros, as in training, whatever it says.
             there = (present > 0).reshape(count, *[1] * len(shape))
             raw = np.where(there, raw.reshape(count, *shape), 0)
+            with np.errstate(over='ignore'):
+                raw = raw.astype(spaces[sensor].dtype)
             if not np.isfinite(raw).all():
-                raise ValueError(f'{sensor} is not finite; give it the flag 0 where it is missing')
-            values[sensor] = tf.constant(raw.astype(spaces[sensor].dtype))
+                raise ValueError(f'{sensor} is not finite as {raw.dtype}; give it the flag 0 where '
+                                 'it is missing')
+            values[sensor] = tf.constant(raw)
             values[flag(sensor)] = tf.constant(present)
         values['is_first'] = tf.constant(np.full(count, state is None))
         action, state = self.agent.policy(

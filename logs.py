@@ -151,7 +151,7 @@ def load_run(folder):
             os.path.join(folder, 'episodes.csv'), ('step', 'seconds', 'mode', 'return'))
         results = read(path, ('step', 'condition', 'sensor', 'return'), ('ratio',))
     except OSError as error:
-        raise UserError(f'{error.filename}: {error.strerror or error}') from None
+        raise UserError(f'{error.filename or folder}: {error.strerror or error}') from None
     if 'options' in results and (other := results['options'] != '').any():
         print(f'{path}: {other.sum()} rows left out, judged with '
               + ', '.join(results['options'][other].unique()))

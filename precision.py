@@ -44,7 +44,7 @@ class Precision:
         self.acting, self.copies = False, {}
 
     def copy(self, variables):
-        """Keep a rounded copy of each of `variables` for acting, of those that it reads rounded.
+        """Keep a rounded copy of each of `variables` for acting, of those that it may read rounded.
         They are not part of a checkpoint: `refresh` makes them from what was restored."""
         if self.compute != tf.float32:
             self.copies = {v.ref(): tf.Variable(

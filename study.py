@@ -111,16 +111,20 @@ def method_of(name):
     path = os.path.join(HERE, f'{name}.py')
     if not name.isidentifier() or not os.path.isfile(path):
         return None
-    with open(path, encoding='utf-8') as file:
-        body = ast.parse(file.read()).body
-    found = [node.value for node in body if isinstance(node, ast.Assign)
-             and getattr(node.targets[0], 'id', '') == 'METHOD']
-    if not found:
-        return None
     try:
-        return eval(compile(ast.Expression(found[0]), name, 'eval'), {
+        with open(path, encoding='utf-8') as file:
+            body = ast.parse(file.read()).body
+        found = [node.value for node in body if any(
+            getattr(target, 'id', '') == 'METHOD'
+            for target in getattr(node, 'targets', [getattr(node, 'target', None)]))]
+        if not found:
+            return None
+        method = eval(compile(ast.Expression(found[0]), name, 'eval'), {
             'Method': config.Method, 'config': config})
-    except (NameError, ValueError, TypeError, AttributeError) as error:
+        if not isinstance(method, config.Method):
+            raise TypeError(f'it is {method!r}')
+        return method
+    except Exception as error:  # an expression of a script may raise whatever it likes
         raise UserError(f'{name}.py: METHOD is not what a study can read without its imports, as '
                         f"Method('{name}'): {error}") from None
 

@@ -214,14 +214,14 @@ def table(groups, hours=None):
                 [run.returns('train')['return'].mean() for run in trained], dtype=float)
             row = {
                 'task': task, 'method': method, 'seeds': len(trained),
-                'unfinished': sum(not run.finished for run in runs),
-                'steps_reached': min(run.reached for run in runs),
-                'steps_asked': max(run.config.steps for run in runs),
+                'unfinished': sum(not run.finished for run in trained),
+                'steps_reached': min(run.reached for run in trained),
+                'steps_asked': max(run.config.steps for run in trained),
                 'mean_return': means.mean(), 'mean_return_std': means.std(),
                 'final_return': finals.mean(), 'final_return_std': finals.std(),
                 'final_return_least': finals.min()}
             if hours:
-                early = pd.Series([final_return(run, hours) for run in runs], dtype=float)
+                early = pd.Series([final_return(run, hours) for run in trained], dtype=float)
                 if early.isna().any():
                     early[:] = math.nan
                 row |= {f'after_{hours:g}h': early.mean(), f'after_{hours:g}h_std': early.std()}
@@ -251,7 +251,8 @@ def trained_ones(runs):
 
 def courses(groups):
     """For each task (header, rows) of texts: each method's training return in steps of a tenth of
-    the longest run, mean over seeds ± standard deviation; empty where a seed is not so far."""
+    the longest run, mean over seeds ± standard deviation; empty where not all seeds have
+    episodes so early, or so late."""
     found = []
     for task, group in groups.items():
         # The last episode may end a little after the steps that were asked for.
@@ -276,13 +277,14 @@ def condition_column(condition, key):
     return f'eval_{key:g}' if condition == 'ratio' else f'{condition}_{key}'
 
 
-def judged_at(row):
-    """The steps at which the runs of a row of the table were judged, and how many, if not all."""
+def judged_at(row, count):
+    """The steps at which the `count` runs of a row of the table were judged, and how many, if not
+    all."""
     if not row['judged_seeds']:
         return ''
     steps = dict.fromkeys(short(row[name]) for name in ('judged_least', 'judged_most'))
-    part = row['judged_seeds'] < row['seeds']
-    return ' - '.join(steps) + part * f', {row["judged_seeds"]} of {row["seeds"]} seeds'
+    part = row['judged_seeds'] < count
+    return ' - '.join(steps) + part * f', {row["judged_seeds"]} of {count} seeds'
 
 
 def summed_up(mean, deviation, kept=math.nan, seeds=0, of=0):
@@ -327,14 +329,15 @@ def blocks(groups, frame):
     if course := courses(groups):
         found += [*course, 'Training episodes that ended within the part of the run up to so many '
                   'steps: mean of each seed, then over seeds ± standard deviation over seeds; '
-                  'empty where a seed is not so far.']
+                  'empty where not all seeds have episodes so early, or so late.']
     for task, rows in frame.groupby('task', sort=False):
         rows = rows.set_index('method')
         present = [name for name in judged if rows[name].notna().any()]
         if present:
             each = [row for _, row in rows.iterrows()]
             found.append(([f'{task}: missing', *rows.index], [
-                ['(steps of the checkpoint)', *map(judged_at, each)], *(
+                ['(steps of the checkpoint)', *(
+                    judged_at(row, len(groups[task][row.name])) for row in each)], *(
                     [CONDITION_NAMES[name.split('_')[0]].format(name.split('_', 1)[1]), *(
                         summed_up(*(row[name + end] for end in ENDINGS), row['judged_seeds'])
                         for row in each)] for name in present)]))

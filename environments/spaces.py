@@ -44,7 +44,7 @@ def control(space):
         low, high = (np.where(below, low, np.where(above, high - 2, -1)),
                      np.where(above, high, np.where(below, low + 2, 1)))
         centre, scale = (high + low) / 2, (high - low) / 2
-        whole = np.issubdtype(space.dtype, np.integer)
+        whole = not np.issubdtype(space.dtype, np.floating)
 
         def rescaled(action):
             numbers = np.clip(action, -1, 1).reshape(space.shape)
@@ -145,5 +145,6 @@ def picture(value):
 def distances(value):
     """A depth picture of any shape that `channels` knows as float16 (64, 64, 1); what is farther
     than its largest number, as cameras say of nothing, has that."""
-    plane = np.minimum(np.squeeze(np.asarray(value, np.float32)), np.finfo(np.float16).max)
+    most = np.finfo(np.float16).max
+    plane = np.clip(np.squeeze(np.asarray(value, np.float32)), -most, most)
     return resized(np.ascontiguousarray(plane)).astype(np.float16)[..., None]

@@ -120,8 +120,9 @@ def test_pictures_are_told_from_tables(shape, kind, channels):
 
 
 def test_a_depth_that_says_nothing_is_there_is_the_farthest():
-    found = spaces.distances(np.full((64, 64), 65535, np.uint16))
-    assert found.dtype == np.float16 and (found == 65504).all()
+    for value in np.full((64, 64), 65535, np.uint16), np.full((64, 64), np.inf):
+        found = spaces.distances(value)
+        assert found.dtype == np.float16 and (found == 65504).all()
 
 
 @pytest.mark.parametrize('words, parts', [
@@ -241,11 +242,11 @@ def test_numbers_are_rescaled_to_the_bounds_of_the_task():
             env.step(np.float32(wrong))
 
 
-@pytest.mark.parametrize('low, high, numbers', [
-    (-1, 1, range(-1, 2)), (0, 10, range(11)), (-np.inf, np.inf, range(-1, 2)),
-    (5, np.inf, range(5, 8))])
-def test_of_whole_numbers_each_has_an_equal_share(low, high, numbers):
-    space = gymnasium.spaces.Box(low, high, (66000,), np.int64)
+@pytest.mark.parametrize('low, high, numbers, kind', [
+    (-1, 1, range(-1, 2), np.int64), (0, 10, range(11), np.uint8), (0, 1, range(2), bool),
+    (-np.inf, np.inf, range(-1, 2), np.int64), (5, np.inf, range(5, 8), np.int32)])
+def test_of_whole_numbers_each_has_an_equal_share(low, high, numbers, kind):
+    space = gymnasium.spaces.Box(low, high, (66000,), kind)
     _, to_task = spaces.control(space)
     taken = to_task(np.linspace(-1, 1, 66000, dtype=np.float32))
     assert space.contains(taken)

@@ -208,7 +208,8 @@ def operations(function, *arguments):
     (lambda precision: networks.Dense(20, 30, tf.nn.elu, precision), [1, 20]),
     (lambda precision: networks.PictureEncoder('image', (64, 64, 3), precision, 2),
      [1, 64, 64, 3])])
-def test_acting_takes_products_and_biases_apart_and_learning_does_not(layer, shape):
+def test_acting_takes_products_and_biases_apart_and_learning_does_not(layer, shape, monkeypatch):
+    monkeypatch.setattr('devices.gpus', list)
     precision = Precision('float32')
     layer = layer(precision)
     helpers.shake(layer)
@@ -227,6 +228,7 @@ def test_in_half_precision_acting_takes_small_layers_apart_in_float32_and_no_lar
         small, monkeypatch):
     """Of large ones the product in half precision is the faster, and fused (docs/speed.md)."""
     monkeypatch.setattr('precision.SMALL', 600 if small else 599)
+    monkeypatch.setattr('devices.gpus', list)
     precision = Precision('bfloat16')
     layer = networks.Dense(20, 30, tf.nn.elu, precision)
     helpers.shake(layer)

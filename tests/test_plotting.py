@@ -949,8 +949,9 @@ def test_a_seed_in_its_prefill_is_not_counted_where_the_others_are_averaged(tmp_
     for seed, count in enumerate((20, 20, 2)):
         make(tmp_path / 'in', seed=seed, count=count, results=False)
     groups = logs.load([tmp_path / 'in'])
-    (row,) = summaries.table(groups).to_dict('records')
-    assert (row['seeds'], row['unfinished'], row['mean_return']) == (2, 1, 100 + 10 * 11.5)
+    (row,) = summaries.table(groups, 0.4).to_dict('records')
+    assert (row['seeds'], row['unfinished'], row['mean_return']) == (2, 0, 100 + 10 * 11.5)
+    assert row['steps_reached'] == 20000 and row['after_0.4h'] > 200
     ((header, rows),) = summaries.courses(groups)
     assert len(header) == 10 and '' not in rows[0]
 

@@ -251,6 +251,18 @@ def test_what_is_left_out_of_an_observation_is_missing_whatever_its_flag_says():
     assert not np.any(given[-1]['touch'])
     with pytest.raises(ValueError, match='touch is not finite'):
         trained.policy({'touch': np.full(6, np.nan), 'force': np.ones(2)})
+    trained.policy({'touch': np.ones(6), 'touch_flag': None})
+    assert given[-1]['touch_flag'] == 1
+    spaces['touch'].dtype = np.float16  # as depth's
+    with pytest.raises(ValueError, match='touch is not finite as float16'):
+        trained.policy({'touch': np.full(6, 70000.0)})
+
+
+def test_an_agent_is_loaded_with_other_settings_than_its_own(shared, monkeypatch):
+    monkeypatch.setattr(experiment, 'Trained', lambda experiment: experiment.config)
+    found = [experiment.load(shared, *words) for words in ([], ['--seed', '7', '--render=full'])]
+    assert [(config.seed, config.render) for config in found] == [(0, 'light'), (7, 'full')]
+    assert found[1].test and found[1].logdir == str(shared)
 
 
 def test_a_folder_that_holds_no_run_of_a_script_here_is_not_loaded(tmp_path):

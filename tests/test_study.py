@@ -101,7 +101,10 @@ def test_a_method_that_is_written_otherwise_is_read_or_named(tmp_path, monkeypat
     path = tmp_path / 'cosine.py'
     path.write_text("import config\nMETHOD = config.Method('cosine', own=('fusion',))\n")
     assert study.method_of('cosine') == config.Method('cosine', own=('fusion',))
-    for text in "Method(NAME)", "Method('cosine', own=('no_such',))", "Method()":
+    path.write_text("METHOD: object = Method('cosine')\n")
+    assert study.method_of('cosine') == config.Method('cosine')
+    for text in ("Method(NAME)", "Method('cosine', own=('no_such',))", "Method()", "'cosine'",
+                 "{}['a']", "Method('cosine'"):
         path.write_text(f'METHOD = {text}\n')
         with pytest.raises(UserError, match=r'cosine\.py: METHOD is not what a study can read'):
             study.method_of('cosine')
