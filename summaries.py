@@ -291,7 +291,7 @@ def summed_up(mean, deviation, kept=math.nan, seeds=0, of=0):
     """The text mean ± deviation (kept fraction), as far as they are known, and of how many seeds
     where it is not of all."""
     parts = [(mean, told(mean, digits=0)), (deviation, f' ± {told(deviation, mean, 0)}'),
-             (kept, f' ({kept:.2f})'), (mean, f', {seeds} seeds' * (seeds < of))]
+             (kept, f' ({kept:.2f})'), (mean, f', {seeds} seed{"s" * (seeds > 1)}' * (seeds < of))]
     return ''.join(text for value, text in parts if not math.isnan(value))
 
 

@@ -912,8 +912,8 @@ def test_fractions_are_of_the_seeds_that_were_judged_under_both(tmp_path, monkey
     summaries.write_table(groups, tmp_path)
     lines = (tmp_path / 'table.md').read_text().splitlines()
     assert '| drop-out chance 0 | 500 ± 566 (1.00), 2 seeds |' in lines
-    assert '| drop-out chance 0.1 | 60, 1 seeds |' in lines  # of no seed that has both
-    assert '| drop-out chance 0.2 | 450 (0.50), 1 seeds |' in lines
+    assert '| drop-out chance 0.1 | 60, 1 seed |' in lines  # of no seed that has both
+    assert '| drop-out chance 0.2 | 450 (0.50), 1 seed |' in lines
     assert '| image alone | 50 ± 0 (0.10) |' in lines
     with open(tmp_path / 'table.csv', encoding='utf-8') as file:
         (row,) = csv.DictReader(file)
@@ -940,7 +940,7 @@ def test_where_all_seeds_were_judged_under_all_no_mark_says_otherwise(tmp_path, 
     plotting.draw_missing_ratio(groups, tmp_path)
     plotting.draw_single_sensor(groups, tmp_path)
     assert len(captions) == 2 and not any('not all seeds' in caption for caption in captions)
-    assert 'seeds |' not in '\n'.join(
+    assert 'seed' not in '\n'.join(
         '\n'.join(summaries.markdown(*block)) for block in summaries.blocks(
             groups, summaries.table(groups)) if not isinstance(block, str)).split('missing')[1]
 
