@@ -73,6 +73,8 @@ results: .venv/installed
 		--metrics image_loss,find_image_depth,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/study/runs --outdir results/study/figures \
 		--bin 10000 --metrics reward_loss,imagined_reward,value,actor_entropy
+	$(BIN)/python plotting.py --indir results/paper/runs --outdir results/paper/figures --bin 1000 \
+		--against updates --metrics image_loss,find_image_depth,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/hour/runs --outdir results/hour/figures \
 		--bin 10000 --metrics reward_loss,imagined_reward,value_ratio,actor_entropy
 	$(BIN)/python plotting.py --indir results/behaviour/runs results/study/runs/dmc_walker_stand/mummi \

@@ -95,8 +95,8 @@ def return_axis(axes, returns, name='episode return'):
         axes.set_ylim(bottom=0)
 
 
-def step_axis(axes):
-    axes.set_xlabel('environment steps')
+def step_axis(axes, name='environment steps'):
+    axes.set_xlabel(name)
     axes.xaxis.set_major_formatter(EngFormatter(sep=''))
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlim(left=0)

@@ -68,6 +68,7 @@ from summaries import (
     write_table,
 )
 
+AGAINST = {'steps': 'step', 'updates': 'updates'}  # of metrics, column
 RANGE = 100  # of the median: where a metric's largest value is above it, its axis is logarithmic
 
 def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=None, hours=None):
@@ -180,12 +181,13 @@ def draw_aggregate(groups, outdir):
         'aggregate')
 
 
-def draw_losses(groups, outdir, names):
-    """`losses`: columns `names` of metrics.csv against steps, a row of panels a task.
+def draw_losses(groups, outdir, names, against='steps'):
+    """`losses`: columns `names` of metrics.csv against steps, or updates, a row of panels a task.
 
     UserError if no run has one of them.
     """
-    logs = {run.folder: read_steps(os.path.join(run.folder, 'metrics.csv'), ('step',))
+    needed = tuple({'step', AGAINST[against]})
+    logs = {run.folder: read_steps(os.path.join(run.folder, 'metrics.csv'), needed)
             for run in everyone(groups)}
     known = list(dict.fromkeys(name for log in logs.values() for name in log))
     if absent := [name for name in names if name not in known]:
@@ -202,7 +204,7 @@ def draw_losses(groups, outdir, names):
                 for run in runs:
                     if name in logs[run.folder]:
                         log = logs[run.folder].dropna(subset=name)
-                        one.plot(log['step'], log[name], color=style[method][0],
+                        one.plot(log[AGAINST[against]], log[name], color=style[method][0],
                                  linewidth=1, alpha=0.7, label=text,
                                  marker='.' if len(log) < 5 else '')
                         text = None
@@ -211,13 +213,13 @@ def draw_losses(groups, outdir, names):
             typical = np.median(values)
             if values.max(initial=0) > RANGE * typical > 0:  # one run that diverges hides no other
                 logarithmic(one, typical)
-            step_axis(one)
+            step_axis(one, 'environment steps' if against == 'steps' else against)
             legend(one)
     return save(figure, 'Metrics of training; a line a seed', outdir, 'losses')
 
 
 def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(), by=(),
-         reference='', hours=None, whose=''):
+         reference='', hours=None, whose='', against='steps'):
     """All figures and tables of the runs at or below the folders `indirs`, into `outdir`.
 
     UserError for a missing folder, no runs, an `outdir` that is in a run or not writable, or a
@@ -236,7 +238,7 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
     except OSError as error:
         raise UserError(f'cannot write in the folder {outdir}: {error.strerror}') from None
     # The metrics first, since a wrong name stops it.
-    drawn = [draw_losses(groups, outdir, metrics) if metrics else None]
+    drawn = [draw_losses(groups, outdir, metrics, against) if metrics else None]
     drawn += [draw_returns(groups, outdir, mode, width, smooth, reference)
               for mode in ('train', 'eval')]
     if hours:
@@ -278,6 +280,8 @@ def main(arguments=None):
     parser.add_argument('--smooth', type=positive, default=1, help='running mean of bins [none]')
     parser.add_argument('--metrics', type=names, default=(),
                         help='columns of metrics.csv to draw, as model_loss,divergence [none]')
+    parser.add_argument('--against', choices=tuple(AGAINST), default='steps',
+                        help='what metrics are drawn against [steps]')
     parser.add_argument('--by', type=names, default=(),
                         help='settings whose values are compared, as value_rate,horizon [none]')
     parser.add_argument('--reference', default='', metavar='FILE',
@@ -294,7 +298,7 @@ def main(arguments=None):
     try:
         draw(indirs, outdir, given.methods, given.tasks, given.bin,
              given.smooth, given.metrics, given.by, reference, given.hours,
-             given.whose)
+             given.whose, given.against)
     except UserError as error:
         commandline.fail(error)
     except OSError as error:

@@ -816,6 +816,23 @@ def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
     assert f'aggregate: {RUN} left out, not all methods have it' in printed
 
 
+def test_metrics_are_drawn_against_steps_or_updates(tmp_path, monkeypatch, capsys):
+    make(tmp_path / 'in', count=6)  # an update a thousand steps
+    lines = []
+    monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: lines.append(
+        (figure.axes[0].get_xlabel(), figure.axes[0].lines[0].get_xdata().tolist()))
+        if name == 'losses' else None)
+    words = ['--indir', str(tmp_path / 'in'), '--outdir', str(tmp_path / 'out'),
+             '--metrics', 'model_loss']
+    plotting.main(words)
+    plotting.main([*words, '--against', 'updates'])
+    assert lines == [('environment steps', [1000.0 * n for n in range(1, 7)]),
+                     ('updates', [1.0 * n for n in range(1, 7)])]
+    with pytest.raises(SystemExit) as ended:
+        plotting.main([*words, '--against', 'hours'])
+    assert ended.value.code == 2 and '--against' in capsys.readouterr().err
+
+
 def test_aggregate_says_of_how_many_runs_each_ratio_is(tmp_path, monkeypatch):
     for seed in range(4):
         folder = make(tmp_path, seed=seed)
