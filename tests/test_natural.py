@@ -472,6 +472,9 @@ def test_command_imports_and_shows(folder, tmp_path):
     assert natural.load(out).shape == (3, 5, 3, 64, 64)
     assert command('--show', out, picture).returncode == 0
     assert PIL.Image.open(picture).size == (8 * 128, 3 * 128)
+    moving = command('--show', out, tmp_path / 'own.gif')
+    assert moving.returncode == 2 and '--show writes a picture' in moving.stderr
+    assert not (tmp_path / 'own.gif').exists()
     assert not list(tmp_path.glob('*.partial'))
 
     before = out.stat().st_mtime_ns
@@ -495,7 +498,6 @@ def test_default_run_keeps_what_exists(tmp_path, monkeypatch):
 @pytest.mark.parametrize('words', [
     ['--show', 'nowhere.pkl', 'nowhere.png'], ['--import', 'nowhere', '--out', 'nowhere.pkl'],
     ['--out', 'nowhere/videos.pkl'], ['--out', '.', '--overwrite'],
-    ['--show', 'nowhere.pkl', 'picture.gif'],
     ['--frames', '0'], ['--frames', '1000000'], ['--import', '.', '--show', 'a', 'b'],
     ['--no_such_option']])
 def test_mistakes_are_one_line(tmp_path, monkeypatch, words):
