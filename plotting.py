@@ -68,7 +68,8 @@ from summaries import (
     write_table,
 )
 
-AGAINST = {'steps': 'step', 'updates': 'updates'}  # of metrics, column
+# What metrics are drawn against: column, name of the axis.
+AGAINST = {'steps': ('step', 'environment steps'), 'updates': ('updates', 'updates')}
 RANGE = 100  # of the median: where a metric's largest value is above it, its axis is logarithmic
 
 def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=None, hours=None):
@@ -186,7 +187,8 @@ def draw_losses(groups, outdir, names, against='steps'):
 
     UserError if no run has one of them.
     """
-    needed = tuple({'step', AGAINST[against]})
+    column, axis = AGAINST[against]
+    needed = tuple({'step', column})
     logs = {run.folder: read_steps(os.path.join(run.folder, 'metrics.csv'), needed)
             for run in everyone(groups)}
     known = list(dict.fromkeys(name for log in logs.values() for name in log))
@@ -204,7 +206,7 @@ def draw_losses(groups, outdir, names, against='steps'):
                 for run in runs:
                     if name in logs[run.folder]:
                         log = logs[run.folder].dropna(subset=name)
-                        one.plot(log[AGAINST[against]], log[name], color=style[method][0],
+                        one.plot(log[column], log[name], color=style[method][0],
                                  linewidth=1, alpha=0.7, label=text,
                                  marker='.' if len(log) < 5 else '')
                         text = None
@@ -213,7 +215,7 @@ def draw_losses(groups, outdir, names, against='steps'):
             typical = np.median(values)
             if values.max(initial=0) > RANGE * typical > 0:  # one run that diverges hides no other
                 logarithmic(one, typical)
-            step_axis(one, 'environment steps' if against == 'steps' else against)
+            step_axis(one, axis)
             legend(one)
     return save(figure, 'Metrics of training; a line a seed', outdir, 'losses')
 

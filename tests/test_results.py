@@ -174,3 +174,17 @@ def test_tables_of_the_study_are_those_of_its_runs():
             assert seeds
             means = [sum(map(int, bins)) / len(seeds) for bins in zip(*seeds, strict=True)]
             assert means == pytest.approx(curve, abs=0.5 * len(seeds))
+
+
+def test_table_of_the_default_preset_is_that_of_its_run():
+    folder = RESULTS / 'paper'
+    page = (folder / 'README.md').read_text(encoding='utf-8')
+    metrics = pd.read_csv(folder / 'runs/dmc_walker_walk/mummi/0/metrics.csv').set_index('updates')
+    digits = {'image_loss': 2, 'depth_loss': 2, 'find_image_depth': 2, 'divergence': 1,
+              'imagined_reward': 2, 'value': 1, 'actor_entropy': 0}
+    rows = cells(page, 'updates')
+    assert list(rows) == ['10', '70', '100', '200', '300', '400', '420']
+    for updates, (steps, *told) in rows.items():
+        row = metrics.loc[int(updates)]
+        assert steps == f'{row["step"]:,.0f}'
+        assert told == [f'{row[name]:.{places}f}' for name, places in digits.items()], updates
