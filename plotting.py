@@ -60,7 +60,7 @@ from logs import (
     short,
 )
 from summaries import (
-    LEAST_RUNS,
+    ENOUGH,
     aggregate,
     default_bin,
     learning_curve,
@@ -142,7 +142,9 @@ def draw_aggregate(groups, outdir):
     """`aggregate`: interquartile means with their intervals over runs and tasks."""
     frame = aggregate(groups)
     if not len(frame):
-        print(f'no method has {LEAST_RUNS} runs of a task to compare: figure aggregate left out')
+        asked = ' or '.join(f'{runs} runs of {tasks} task' + 's' * (tasks > 1)
+                            for runs, tasks in ENOUGH)
+        print(f'no method has {asked} to compare: figure aggregate left out')
         return None
     late = collections.Counter(run.method for run in everyone(groups) if not run.finished)
     parts = {'end of training (last 10 % of episodes)': frame[frame['at'] == 'final'],

@@ -21,9 +21,10 @@ FINAL = 0.1  # the final return is the mean of this last part of the training ep
 # Of a condition's columns in the table: mean, deviation, kept fraction, how many seeds.
 ENDINGS = '', '_std', '_kept', '_seeds'
 PARTS = 10  # about so many does the table have of a run's course
-LEAST_RUNS = 3  # fewer runs of a method on a task say nothing about their distribution
-# Of the t-interval. Its 95 % hold 90 to 94 % where scores are skewed and runs are few; with this
-# one, 91 to 98 %, and 95 in the mean (a test measures it for 3 to 10 runs of 1 to 10 tasks).
+# (runs of a method on each task, tasks): fewer say nothing about how runs vary.
+ENOUGH = (2, 3), (3, 1)
+# Of the t-interval. Its 95 % hold 88 to 95 % where scores are skewed and runs are few; with this
+# one, 90 to 99 %, and 96 in the mean (a test measures it for 2 to 10 runs of 1 to 10 tasks).
 LEVEL = 0.97
 # How a condition of --test is called in tables.
 CONDITION_NAMES = {'eval': 'drop-out chance {}', 'without': '{} gone', 'only': '{} alone',
@@ -138,20 +139,23 @@ def interval(tasks):
     tasks: a sequence of arrays [runs], one a task, of more than one run in all.
 
     By t, of a trimmed mean (Yuen, Biometrika 1974): scores that are cut count as the last that
-    is not. Runs vary within their task alone. The percentiles of a bootstrap, which the
-    interquartile mean is often seen with, hold it 76 % of the time at three runs of a task; this
-    holds it 95 % of the time in simulations of skewed scores of 3 to 10 runs of 1 to 10 tasks, 91
-    to 98 % by case (tests/test_plotting.py).
+    is not. Runs vary within their task alone, so that each task of which a score is kept takes a
+    degree of freedom. The percentiles of a bootstrap, which the interquartile mean is often seen
+    with, hold it 76 % of the time at three runs of a task; this holds it 96 % of the time in
+    simulations of skewed scores of as many runs as ENOUGH asks for to 10 runs of 1 to 10 tasks,
+    90 to 99 % by case (tests/test_plotting.py).
     """
     scores = np.concatenate(tasks)
     count = len(scores)
     cut = count // 4
-    kept = count - 2 * cut
-    ordered = np.sort(scores)
-    low, high = ordered[cut], ordered[count - 1 - cut]
+    middle = np.argsort(scores)[cut:count - cut]
+    kept = len(middle)
+    low, high = scores[middle[[0, -1]]]
     variance = sum(len(task) * np.var(np.clip(task, low, high), ddof=1) for task in tasks)
     variance *= (count - 1) / count / (kept * (kept - 1))
-    half = special.stdtrit(max(1, kept - len(tasks)), 0.5 + LEVEL / 2) * math.sqrt(variance)
+    owners = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
+    freedom = max(1, kept - len(np.unique(owners[middle])))
+    half = special.stdtrit(freedom, 0.5 + LEVEL / 2) * math.sqrt(variance)
     point = interquartile_mean(scores)
     return point, point - half, point + half
 
@@ -160,9 +164,8 @@ def aggregate(groups):
     """Frame with columns method, at ('final' or a missing ratio), point, low, high, runs, tasks.
 
     Scores are returns over the largest that there can be (in the control suite a reward of 1 at
-    each of 1000 steps); tasks whose rewards have no known bound are left out. A method has only
-    the tasks on which it has LEAST_RUNS runs, and only tasks that all methods with such a one have
-    are compared; printed lines name the rest.
+    each of 1000 steps); tasks whose rewards have no known bound are left out. Which of the others
+    are compared says `comparable`; printed lines name the rest.
     """
     scores, said = [], set()
     for run in everyone(groups):
@@ -176,11 +179,8 @@ def aggregate(groups):
     scores = pd.DataFrame(scores, columns=['at', 'method', 'task', 'score']).dropna()
     rows = []
     for at, part in scores.groupby('at', sort=False):
-        part = enough(part, said)
-        methods = part.groupby('task')['method'].nunique()
-        lacking = methods[methods < part['method'].nunique()].index
-        said |= {f'aggregate: {task} left out, not all methods have it' for task in lacking}
-        part = part[~part['task'].isin(lacking)]
+        part, left = comparable(part)
+        said.update(left)
         for method in sorted(part['method'].unique(), key=order):
             own = part[part['method'] == method]
             tasks = [group.to_numpy() for _, group in own.groupby('task')['score']]
@@ -191,13 +191,22 @@ def aggregate(groups):
         rows, columns=['method', 'at', 'point', 'low', 'high', 'runs', 'tasks'])
 
 
-def enough(scores, said):
-    """The rows of methods with LEAST_RUNS scores on a task, over which the interval is made; what
-    is left out is added to the set `said`."""
-    groups = scores.groupby(['method', 'task'])['score']
-    said |= {f'aggregate: {method} on {task} left out, it has {count} of {LEAST_RUNS} comparable '
-             'runs' for (method, task), count in groups.size().items() if count < LEAST_RUNS}
-    return scores[groups.transform('size') >= LEAST_RUNS]
+def comparable(scores):
+    """(the rows of `scores` that are compared, lines on the rest). A method has the tasks on which
+    it has two runs, and those tasks are compared that all methods with such a one have; where they
+    are fewer than three, three runs are asked for instead (ENOUGH)."""
+    counts = scores.groupby(['method', 'task']).size()
+    for least, tasks in ENOUGH:
+        has = counts[counts >= least].unstack('task').notna()
+        shared = has.columns[has.all()]
+        if len(shared) >= tasks:
+            break
+    said = [f'aggregate: {method} on {task} left out, it has {count} of {least} comparable runs'
+            for (method, task), count in counts.items() if count < least]
+    said += [f'aggregate: {task} left out, not all methods have it'
+             for task in has.columns.difference(shared)]
+    pairs = pd.MultiIndex.from_frame(scores[['method', 'task']])
+    return scores[scores['task'].isin(shared) & (counts.loc[pairs] >= least).to_numpy()], said
 
 
 def table(groups, hours=None):

@@ -680,16 +680,18 @@ def test_interval_holds_95_percent_of_skewed_returns_of_few_runs():
     """How often it holds the mean over many experiments of so many runs."""
     random, held = np.random.default_rng(0), {}
     skewed = {'beta 2, 5': (2, 5), 'beta 4, 1': (4, 1), 'beta 0.8, 3': (0.8, 3)}
+    designs = [[runs] * tasks for tasks in (1, 2, 5, 10) for runs in (3, 5, 10)]
+    designs += [[2] * 3, [2] * 4, [2] * 10, [2, 2, 3, 3], [2, 2, 5]]
     for name, shape in skewed.items():
-        for tasks in (1, 2, 5, 10):
-            for runs in (3, 5, 10):
-                apart = random.uniform(0, 1, (1, tasks, 1))
-                drawn = apart + random.beta(*shape, (10_000, tasks, runs))
-                truth = summaries.interquartile_mean(drawn.reshape(10_000, -1), 1).mean()
-                found = np.array([summaries.interval(scores) for scores in drawn[:400]])
-                held[name, tasks, runs] = np.mean((found[:, 1] <= truth) & (truth <= found[:, 2]))
+        for runs in designs:
+            apart = np.repeat(random.uniform(0, 1, len(runs)), runs)
+            drawn = apart + random.beta(*shape, (10_000, sum(runs)))
+            truth = summaries.interquartile_mean(drawn, 1).mean()
+            found = np.array([summaries.interval(np.split(scores, np.cumsum(runs)[:-1]))
+                              for scores in drawn[:400]])
+            held[name, *runs] = np.mean((found[:, 1] <= truth) & (truth <= found[:, 2]))
     assert 0.94 < np.mean(list(held.values())) < 0.97, held
-    assert min(held.values()) > 0.88 and max(held.values()) < 0.995, held
+    assert min(held.values()) > 0.88 and max(held.values()) < 0.996, held
 
 
 def extremes(tmp_path, monkeypatch, **settings):
@@ -814,6 +816,26 @@ def test_aggregate_compares_shared_tasks_of_enough_runs(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f'aggregate: dreamer on {WALK} left out, it has 1 of 3 comparable runs' in printed
     assert f'aggregate: {RUN} left out, not all methods have it' in printed
+
+
+@pytest.mark.parametrize('tasks', [2, 3])
+def test_two_runs_are_enough_of_three_tasks(tmp_path, capsys, tasks):
+    names = [WALK, RUN, 'dmc_finger_spin']
+    for seed in range(2):
+        for level, task in enumerate(names[:tasks]):
+            make(tmp_path, task, 'mummi', seed, level=100.0 * (level + seed))
+            make(tmp_path, task, 'cvrl', seed, level=50.0)
+    make(tmp_path, names[0], 'mummi', 2, level=0.0)  # one more run is no reason to leave it out
+    frame = summaries.aggregate(logs.load([tmp_path])).set_index(['method', 'at'])
+    printed = capsys.readouterr().out
+    if tasks == 2:
+        assert set(frame.index.get_level_values('method')) == {'mummi'}  # by its three runs
+        assert f'aggregate: cvrl on {RUN} left out, it has 2 of 3 comparable runs' in printed
+        return
+    assert frame['runs']['mummi', 0.0] == 7 and frame['runs']['cvrl', 0.0] == 6
+    assert set(frame['tasks']) == {3} and 'left out' not in printed
+    assert frame['point']['mummi', 0.0] == pytest.approx((110 + 110 + 210 + 210 + 10) / 5 / 1000)
+    assert (frame['low'] <= frame['point']).all() and (frame['point'] <= frame['high']).all()
 
 
 def test_metrics_are_drawn_against_steps_or_updates(tmp_path, monkeypatch, capsys):
