@@ -162,21 +162,7 @@ def folder(config):
         if config.dry_run:
             return
         raise UserError('no folder for the run; type for example --logdir ./logdir/my_run')
-    try:  # with room for the names in it
-        os.lstat(os.path.join(config.logdir, 'x' * 200))
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise UserError(f'--logdir is too long: {config.logdir[:LONG]}...') from None
-    above = os.path.abspath(config.logdir)
-    while not os.path.lexists(above):
-        above, name = os.path.split(above)
-        try:
-            os.lstat(os.path.join(above, name))
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                raise UserError(f'--logdir is too long: {config.logdir[:LONG]}...') from None
-    if not os.path.isdir(above):
-        raise UserError(f'--logdir {config.logdir}: {above} is a file; name a folder')
+    room('logdir', config.logdir)
     if not (judging or config.dry_run) and files.exported(config.logdir):
         raise UserError(
             f'{config.logdir} is an exported agent, which has no optimisers and no episodes to go '
@@ -197,10 +183,27 @@ def folder(config):
             raise UserError(
                 f'--export {config.export} is there already, and is not overwritten; name a '
                 'folder that is not there')
+        room('export', os.path.abspath(config.export) + 'x' * 20)  # as it is while it is written
         writes = os.path.dirname(os.path.abspath(config.export))
     if not config.dry_run and not config.test and not files.writable(writes):
         option = 'export' if config.export else 'logdir'
         raise UserError(f'cannot write in {writes}; choose another --{option}')
+
+
+def room(option, path):
+    """Raise `UserError` where no folder can be made at `path`, which `option` names."""
+    above, ends = os.path.abspath(path), [os.path.join(path, 'x' * 200)]  # names of files in it
+    while not os.path.lexists(above):
+        ends.append(above)
+        above = os.path.dirname(above)
+    for end in ends:
+        try:
+            os.lstat(end)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise UserError(f'--{option} is too long: {path[:LONG]}...') from None
+    if not os.path.isdir(above):
+        raise UserError(f'--{option} {path}: {above} is a file; name a folder')
 
 
 def memory(config):

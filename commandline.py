@@ -23,7 +23,7 @@ import stopping
 from config import FREE, LARGEST, PRESETS, SENSORS, Config, Ratios, UserError, sections
 
 # Of what shapes the model, what may be another in a run that is not this one's --logdir.
-ELSEWHERE = {'--init': ('task', 'init'), '--checkpoint': ('init',)}
+ELSEWHERE = {'--init': ('task', 'init')}
 
 # Characters of a wrong value that a message shows.
 LONG = 60
@@ -160,8 +160,9 @@ def fail(error):
     raise SystemExit(2)
 
 
-def parse(method, arguments):
-    """As `from_command_line`, but a mistake is a `UserError`."""
+def parse(method, arguments, acting=False):
+    """As `from_command_line`, but a mistake is a `UserError`. acting: of an agent that acts in
+    environments of its user's choice, whose drop-outs may be others than those of its training."""
     parser = _Parser(
         prog=f'{method.name}.py', allow_abbrev=False,
         usage='%(prog)s --logdir FOLDER [--option value ...]')
@@ -213,8 +214,15 @@ def parse(method, arguments):
         check_resume(config, method.name, path, model=False)
         own = load(path)[0]
         config = dataclasses.replace(own, **chosen)
+        for name, known in dataclasses.asdict(config).items():
+            if name == 'preset':  # one that is no more leaves its numbers
+                continue
+            try:
+                value(name, provenance.typed(known))
+            except UserError as error:
+                raise UserError(f'{path} holds a value that cannot be used: {error}') from None
         check_resume(config, method.name, path)
-        if config.test and config.miss_ratio != own.miss_ratio:
+        if config.test and config.miss_ratio != own.miss_ratio and not acting:
             raise UserError('--miss_ratio is what a run is trained with; --test judges at '
                             '--test_ratios, and with each sensor gone and alone')
     checks.check(config)
@@ -250,10 +258,12 @@ def check_checkpoint(config):
         raise UserError(
             f'no checkpoint {chosen}; type one as {config.logdir}/state-000001000, without its '
             'endings')
-    beside = os.path.join(os.path.dirname(chosen), 'config.json')
-    if os.path.exists(beside):
-        method = load(judged(config))[1]
-        check_resume(config, method, beside, option='--checkpoint')
+    folder = os.path.dirname(chosen) or os.curdir
+    beside = os.path.join(folder, 'config.json')
+    if os.path.exists(beside) and not os.path.samefile(folder, config.logdir):
+        raise UserError(
+            f'--checkpoint {chosen} is of the run in {folder}, and what is written would be in '
+            f'{config.logdir}; type --logdir {folder}')
 
 
 def check_init(config, method):
@@ -327,9 +337,11 @@ def check_resume(config, method, path, model=True, option='--logdir'):
 def changes(before, config):
     """What is learned otherwise from here on in a run that is resumed with `config`, as
     'free_nats 1.0 (3.0 before)', for a person; '' where nothing is. A preset may have changed
-    since the run was begun, and nobody typed that."""
+    since the run was begun, and nobody typed that.
+
+    Of the settings FREE the seed is one of these: a run's seeds may differ, but not one run's."""
     return ', '.join(
         f'{field.name} {getattr(config, field.name)} ({getattr(before, field.name)} before)'
-        for field in dataclasses.fields(Config) if field.name not in FREE
+        for field in dataclasses.fields(Config) if field.name not in FREE - {'seed'}
         and not field.metadata['model'] and not field.metadata['path']
         and getattr(before, field.name) != getattr(config, field.name))

@@ -129,8 +129,8 @@ class Experiment:
 
 def load(folder, *words):
     """The agent that was trained or exported in `folder`, as a `Trained`; the method is that of
-    its config.json. words: of a command line, for other settings than its own, as '--no-natural'
-    or '--natural_valid=FILE'. UserError where there is no agent that can be read."""
+    its config.json. words: of a command line, for other settings than its own, as '--no-natural',
+    '--miss_ratio=0.2' or '--natural_valid=FILE'. UserError where no agent can be read."""
     path = pathlib.Path(folder) / 'config.json'
     try:
         _, name = commandline.load(path)
@@ -139,7 +139,7 @@ def load(folder, *words):
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f'{path} is not a readable configuration') from None
     method, representation = script(name)
-    config = commandline.parse(method, [f'--logdir={folder}', '--test', *words])
+    config = commandline.parse(method, [f'--logdir={folder}', '--test', *words], acting=True)
     return Trained(Experiment(method, representation, config))
 
 

@@ -18,7 +18,6 @@ deviations are of the sample (n - 1).
 
 import argparse
 import collections
-import math
 import os
 import sys
 import tempfile
@@ -36,7 +35,7 @@ from conditions import (
     draw_missing_ratio,
     draw_single_sensor,
 )
-from config import UserError
+from config import LARGEST, UserError
 from drawing import (
     GREY,
     hour_axis,
@@ -261,15 +260,16 @@ def main(arguments=None):
     def names(text):
         return tuple(name for name in text.split(',') if name)
 
-    def positive(text):
-        if int(text) < 1:
-            raise ValueError
-        return int(text)
-
-    def hours(text):
-        if not 0 < float(text) < math.inf:
-            raise ValueError
-        return float(text)
+    def positive(kind, wanted):
+        def parse(text):
+            try:
+                if 0 < kind(text) <= LARGEST:
+                    return kind(text)
+            except ValueError:
+                pass
+            raise argparse.ArgumentTypeError(f'takes {wanted} up to {LARGEST}, not {text[:60]!r}')
+        return parse
+    whole = positive(int, 'a whole number from 1')
 
     parser = argparse.ArgumentParser(
         prog='plotting.py', description=__doc__, allow_abbrev=False,
@@ -280,8 +280,8 @@ def main(arguments=None):
     parser.add_argument('--outdir', default='plots', help='folder of the figures [plots]')
     parser.add_argument('--methods', type=names, default=(), help='only these, as mummi,cvrl')
     parser.add_argument('--tasks', type=names, default=(), help='only these, as dmc_walker_walk')
-    parser.add_argument('--bin', type=positive, help='steps of a bin [from the data]')
-    parser.add_argument('--smooth', type=positive, default=1, help='running mean of bins [none]')
+    parser.add_argument('--bin', type=whole, help='steps of a bin [from the data]')
+    parser.add_argument('--smooth', type=whole, default=1, help='running mean of bins [none]')
     parser.add_argument('--metrics', type=names, default=(),
                         help='columns of metrics.csv to draw, as model_loss,divergence [none]')
     parser.add_argument('--against', choices=tuple(AGAINST), default='steps',
@@ -292,9 +292,12 @@ def main(arguments=None):
                         help='table of returns to draw beside the curves [none]')
     parser.add_argument('--whose', default='', metavar='TEXT',
                         help='of --reference, the rows whose name contains this [all]')
-    parser.add_argument('--hours', type=hours,
+    parser.add_argument('--hours', type=positive(float, 'a number above 0'),
                         help='wall time at which returns are compared too [none]')
     given = parser.parse_args(arguments)
+    for name, other in ('whose', 'reference'), ('against', 'metrics'):
+        if getattr(given, name) != parser.get_default(name) and not getattr(given, other):
+            parser.error(f'--{name} does nothing without --{other}; leave it out')
     sys.stdout.reconfigure(errors='backslashreplace')  # names of folders may be no text
     indirs, (outdir, reference) = (
         [os.path.expanduser(path) for path in paths]

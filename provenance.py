@@ -48,7 +48,11 @@ def words(config, method):
                 field.metadata['section'].startswith('Judging')):
             continue
         if value != usual.get(name, field.default):
-            if isinstance(value, dict):
-                value = ','.join(f'{sensor}={number}' for sensor, number in value.items())
-            found += [f'--{name}', str(value)]
+            found += [f'--{name}', typed(value)]
     return found
+
+
+def typed(value):
+    """A value of an option as it is typed."""
+    return ','.join(f'{sensor}={number}' for sensor, number in value.items()) if (
+        isinstance(value, dict)) else str(value)

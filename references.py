@@ -33,7 +33,9 @@ def read(path, whose=''):
         if not (len(frame) and np.isfinite(frame[numbers]).all(axis=None)
                 and frame['natural'].isin(['True', 'False', '']).all()):
             raise ValueError
-    except (OSError, ValueError, KeyError):
+    except OSError as error:
+        raise UserError(f'--reference {path} cannot be read ({error.strerror})') from None
+    except (ValueError, KeyError):
         raise UserError(f'{path} is not a table with the columns task, step, low, return, high and '
                         'name') from None
     if not (frame['return'].between(frame['low'], frame['high'])).all():

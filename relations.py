@@ -19,7 +19,7 @@ from scipy import stats
 import commandline
 import drawing
 import summaries
-from config import UserError
+from config import LARGEST, UserError
 from logs import load_run, order, outside, read_steps, run_folders
 
 LEAST_RUNS = 4  # fewer say nothing about a relation
@@ -27,10 +27,13 @@ LEAST_RUNS = 4  # fewer say nothing about a relation
 
 def span(text):
     """(first, last) steps of '10000-20000'."""
-    first, last = (int(part) for part in text.split('-'))
-    if not 0 <= first < last:
-        raise ValueError
-    return first, last
+    try:
+        first, last = (int(part) for part in text.split('-'))
+        if 0 <= first < last <= LARGEST:
+            return first, last
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f'takes steps as 10000-20000, not {text[:60]!r}')
 
 
 def within(frame, name, steps):
@@ -51,7 +54,7 @@ def points(indirs, metrics, at, returns, methods=(), tasks=()):
         try:
             run = load_run(folder)
             log = read_steps(os.path.join(folder, 'metrics.csv'), ('step',))
-        except UserError as error:
+        except (UserError, OSError) as error:
             print(f'{folder}: left out, {error}')
             continue
         if run.script not in (methods or [run.script]) or (
@@ -127,6 +130,8 @@ def main(arguments=None):
     add('--methods', type=names, default=(), help='only these, as mummi,cvrl')
     add('--tasks', type=names, default=(), help='only these, as dmc_walker_walk')
     given = parser.parse_args(arguments)
+    if not given.metrics:
+        parser.error('--metrics takes columns of metrics.csv, as find_image_depth')
     sys.stdout.reconfigure(errors='backslashreplace')  # names of folders may be no text
     try:
         outdir = os.path.expanduser(given.outdir)

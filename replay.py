@@ -289,8 +289,7 @@ class Replay:
             ends = self.ends(length)
             if not any(ends[-1:]):
                 raise UserError(
-                    f'the episodes do not have {length} entries yet; type a smaller --length or a '
-                    'longer --prefill')
+                    f'the episodes do not have {length} entries yet; type a smaller --length')
             drawn = np.random.default_rng(seed).integers(ends[-1], size=batch)
             try:
                 return self._drawn(drawn, ends, length)
@@ -328,11 +327,12 @@ class Replay:
         def draw(seed):
             return {key: tf.constant(value) for key, value in
                     self.sample(batch, length, seed).items()}
-        seeds = list(seeds)
+        seeds = iter(seeds)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            coming = [pool.submit(draw, seed) for seed in seeds[:1]]
-            for index in range(len(seeds)):
+            def begin():
+                return [pool.submit(draw, seed) for seed in itertools.islice(seeds, 1)]
+            coming = begin()
+            while coming:
                 ready = coming.pop().result()
-                if index + 1 < len(seeds):
-                    coming.append(pool.submit(draw, seeds[index + 1]))
+                coming = begin()
                 yield ready

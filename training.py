@@ -1,6 +1,7 @@
 """A run: set-up, the loop of collecting, training, evaluating and saving, and its errors."""
 
 import collections
+import dataclasses
 import os
 import sys
 import time
@@ -107,7 +108,8 @@ class Trainer:
         computing = experiment.device  # what is wrong with the devices...
         # ... or with the environment, or for its actions, shows before...
         self.sensors, _ = experiment.sensors, experiment.actions
-        self._prepare_folder()  # ... anything is written
+        self._lock()  # ... anything is written
+        before = self._before()
         self.environments = experiment.environments(
             'train', config.envs, experiment.seeds('train', 0, 1)[0])
         self.valid = None
@@ -130,9 +132,16 @@ class Trainer:
                 f'episodes to go on from; put {self.folder / "episodes"} back, or begin another '
                 f'run with these weights: --export FOLDER here, then --logdir ANOTHER --init '
                 'FOLDER')
-        if not resumed and self.replay.number:
-            records.begin_anew(
-                self.logger, self.replay, bool(self.checkpoints.paths()), self.say)
+        if not resumed:
+            if self.replay.number:
+                records.begin_anew(
+                    self.logger, self.replay, bool(self.checkpoints.paths()), self.say)
+            elif self.logger.metrics.rows() or self.logger.episodes.rows():
+                raise UserError(
+                    f'{self.folder} has the logs of a run, and neither episodes nor a checkpoint '
+                    'to go on from; choose another --logdir')
+        self._settings(before)
+        config = self.config
         records.mend(
             self.logger, self.replay, self.progress, self.sensors, config.prefill, self.say)
         self.step = self.replay.steps
@@ -156,7 +165,8 @@ class Trainer:
         for advice in experiment.advice(self.agent):
             self.say(advice)
 
-    def _prepare_folder(self):
+    def _lock(self):
+        """Make the folder, where it is not there, and keep other processes from training in it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.lock = open(self.folder / 'lock', 'w')
@@ -172,12 +182,24 @@ class Trainer:
             self.say(
                 f'warning: the file system of {self.folder} gives no locks; see to it that no '
                 'other process trains there')
+
+    def _before(self):
+        """The `Config` by which the run in the folder went until now; None where there is none."""
         path = str(self.folder / 'config.json')
-        if os.path.exists(path):
-            before = commandline.check_resume(self.config, self.experiment.method.name, path)
-            if changed := commandline.changes(before, self.config):
-                self.say(f'note: from here on the run has other settings: {changed}')
-        commandline.save(self.config, self.experiment.method.name, path)
+        return commandline.check_resume(
+            self.config, self.experiment.method.name, path) if os.path.exists(path) else None
+
+    def _settings(self, before):
+        """Write config.json, and say what is otherwise than `before`. To be called when nothing
+        more can be refused: what was typed wrongly is not the run's."""
+        if before and self.progress.begun:
+            # These were for its beginning, and stay what they were.
+            self.config = dataclasses.replace(
+                self.config, prefill=before.prefill, pretrain=before.pretrain)
+        if before and (changed := commandline.changes(before, self.config)):
+            self.say(f'note: from here on the run has other settings: {changed}')
+        commandline.save(
+            self.config, self.experiment.method.name, str(self.folder / 'config.json'))
 
     def __enter__(self):
         return self
@@ -272,7 +294,7 @@ class Trainer:
         due = self.progress.advance(self.step, config)
         if updates >= due:
             return
-        seeds = [[config.seed, number] for number in range(updates, due)]
+        seeds = ([config.seed, number] for number in range(updates, due))
         begun, made = time.time(), 0
         self._show(phase='train')
         if not self.compiled:

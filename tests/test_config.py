@@ -486,6 +486,12 @@ def test_what_stands_where_judging_writes_is_named_before_it_plays(
         parse(*judgeable[:2], purpose)
 
 
+def test_a_name_that_is_too_long_while_it_is_written_is_told(judgeable, tmp_path):
+    parse(*judgeable[:2], '--export', str(tmp_path / ('x' * 200)))
+    with pytest.raises(UserError, match='--export is too long'):
+        parse(*judgeable[:2], '--export', str(tmp_path / ('x' * 250)))
+
+
 def test_folder_in_which_nothing_can_be_written_is_named(judgeable, monkeypatch, tmp_path):
     monkeypatch.setattr(os, 'access', lambda path, mode: path != str(tmp_path))
     with pytest.raises(UserError, match='cannot write in'):
@@ -508,19 +514,29 @@ def test_run_without_a_checkpoint_of_its_own_is_not_judged(judgeable, tmp_path):
         parse(*judgeable, '--checkpoint', str(tmp_path / 'state-7'))
 
 
-@pytest.mark.parametrize('method, changes, part', [
-    ('cvrl', {}, r'a run of cvrl\.py, not of mummi\.py; choose another --checkpoint'),
-    ('mummi', {'deter': 7}, r'deter \(7 in the run, 200 now\)')])
-def test_checkpoint_of_another_run_is_told_by_its_configuration(
-        method, changes, part, judgeable, tmp_path):
+def test_a_checkpoint_is_judged_where_its_run_is(judgeable, tmp_path, monkeypatch):
+    """Its returns would stand among those of another run, and replace them."""
     other = tmp_path / 'other'
     other.mkdir()
     (other / 'state-000000009.index').touch()
-    commandline.save(Config(**changes), method, str(other / 'config.json'))
-    with pytest.raises(UserError, match=part):
-        parse(*judgeable, '--checkpoint', str(other / 'state-000000009'))
+    words = [*judgeable, '--checkpoint', str(other / 'state-000000009')]
+    parse(*words)  # kept apart by hand
     commandline.save(Config(), 'mummi', str(other / 'config.json'))
-    parse(*judgeable, '--checkpoint', str(other / 'state-000000009'))
+    for purpose in '--test', '--inspect', '--export=new':
+        with pytest.raises(UserError, match=f'type --logdir {other}$'):
+            parse(*judgeable[:2], purpose, *words[-2:])
+    monkeypatch.chdir(tmp_path)
+    parse('--logdir', '.', '--test', '--checkpoint', 'state-000000007')
+
+
+@pytest.mark.parametrize('name, known', [
+    ('precision', 'bfloat26'), ('deter', -5), ('discount', 1.5), ('miss_ratio', {'nose': 0.1})])
+def test_a_saved_value_that_cannot_be_is_told_before_it_is_judged(
+        name, known, judgeable, tmp_path):
+    config = dataclasses.replace(Config(logdir=str(tmp_path), natural=False), **{name: known})
+    commandline.save(config, 'mummi', str(tmp_path / 'config.json'))
+    with pytest.raises(UserError, match=f'config.json holds a value .* --{name} takes'):
+        parse(*judgeable)
 
 
 def test_a_run_needs_a_folder_and_a_dry_run_none(script):
@@ -634,6 +650,7 @@ def test_what_a_resumed_run_learns_otherwise_is_named():
         before, free_nats=1.0, withhold={'image': 0.5}, steps=700, logdir='other', envs=2,
         natural_train='other.pkl')
     assert commandline.changes(before, before) == ''
+    assert commandline.changes(before, dataclasses.replace(before, seed=5)) == 'seed 5 (0 before)'
     assert commandline.changes(before, now) == (
         "free_nats 1.0 (3.0 before), withhold {'image': 0.5} (0.0 before)")
 

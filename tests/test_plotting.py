@@ -1055,7 +1055,12 @@ def test_filters_and_mistakes(tmp_path, capsys):
             (['--indir', tmp_path / 'in', '--metrics', 'loess'], 'there are'),
             (['--indir', tmp_path / 'in', '--outdir', os.path.join(folder, 'plots')], 'another'),
             (['--indir', tmp_path / 'in', '--outdir', '/proc'], 'cannot write'),
-            (['--indir', tmp_path / 'in', '--bin', '0'], 'positive'),
+            (['--indir', tmp_path / 'in', '--bin', '0'], '--bin: takes a whole number from 1'),
+            (['--indir', tmp_path / 'in', '--smooth', '1' * 400], '--smooth: takes'),
+            (['--indir', tmp_path / 'in', '--hours', 'nan'], '--hours: takes a number above 0'),
+            (['--indir', tmp_path / 'in', '--whose', 'me'], 'nothing without --reference'),
+            (['--indir', tmp_path / 'in', '--against', 'updates'], 'nothing without --metrics'),
+            (['--indir', tmp_path / 'in', '--reference', 'none.csv'], 'No such file'),
             (['--indir', tmp_path / 'empty'], 'no run')):
         with pytest.raises(SystemExit) as stopped:
             plotting.main(['--outdir', str(tmp_path / 'out'), *map(str, arguments)])

@@ -245,6 +245,28 @@ def test_a_run_whose_episodes_are_gone_is_refused_and_left_as_it_is(long, tmp_pa
     assert before == {path.name: path.read_bytes() for path in folder.glob('*.csv')}
 
 
+def test_logs_without_a_run_are_no_place_for_another(long, tmp_path):
+    """As the folders of results/: all that they have would be lost."""
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    for name in ('config.json', 'episodes.csv', 'metrics.csv'):
+        shutil.copy(long(1).folder / name, folder)
+    before = {path.name: path.read_bytes() for path in folder.glob('*.*')}
+    with pytest.raises(UserError, match='has the logs of a run, .* choose another --logdir'):
+        stubs.trained(folder, *ONE, '--steps', '240')
+    assert before == {name: (folder / name).read_bytes() for name in before}
+
+
+def test_what_is_refused_late_is_not_the_runs_configuration(long, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(long(1).folder, folder)
+    shutil.rmtree(folder / 'episodes')
+    before = (folder / 'config.json').read_bytes()
+    with pytest.raises(UserError, match='no episodes'):
+        stubs.trained(folder, *ONE, '--steps', '240', '--seed', '9')
+    assert before == (folder / 'config.json').read_bytes()
+
+
 # --- Not finite ---------------------------------------------------------------------------
 
 

@@ -205,6 +205,10 @@ def test_a_changed_schedule_counts_from_where_the_run_is(whole, resumed):
     assert table['updates'].tolist() == [13, 16, 19, 22] and len(resumed.learned) == 12
     for begin, step in zip(range(132, 172, 10), table['step']):
         assert begin <= step < begin + 4
+    # What was for the beginning of the run stays what it was.
+    before, after = (commandline.load(run.folder / 'config.json')[0] for run in (whole, resumed))
+    assert (after.prefill, after.pretrain) == (before.prefill, before.pretrain) != (150, 70)
+    assert resumed.trainer.config == after and after.train_every == 10
 
 
 def test_a_resumed_run_collects_on_with_new_seeds_and_is_not_judged_twice(whole, resumed):
