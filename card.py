@@ -57,7 +57,7 @@ def text(experiment, config, step, updates, seconds, revisions, stored, results,
     results.csv of this state. folder: where it goes, as it was typed.
     """
     method, name = experiment.method, variants.name(experiment.method.name, config)
-    script, folder = f'python {method.name}.py', shlex.quote(folder)
+    script, typed, folder = f'python {method.name}.py', repr(folder), shlex.quote(folder)
     command = f'{script} --logdir ./logdir/{config.task}/{method.name} ' + shlex.join(
         provenance.words(config, method))
     rows = {
@@ -98,5 +98,5 @@ Trained by
     {script} --logdir {folder} --inspect    # draw it from inside
 
 `--init {folder}` in the command that trained it begins a run of its own with these weights. In
-Python, `experiment.load('{folder}')` gives it as a policy (docs/usage.md).
+Python, `experiment.load({typed})` gives it as a policy (docs/usage.md).
 '''

@@ -196,6 +196,12 @@ def main(words=None):
             shown += show(load(given.agent), given.outdir / 'agent')
         except UserError as error:
             commandline.fail(error)
+        except OSError as error:
+            commandline.fail(UserError(
+                f'cannot write {error.filename or given.outdir}: {error.strerror or error}'))
+        except KeyboardInterrupt:
+            say('stopped; the same command begins again')
+            raise SystemExit(130) from None
     else:
         say(f'there is no trained agent in {given.agent}, so none is shown; it is trained afresh')
     shown += train(given.outdir)

@@ -162,4 +162,6 @@ def _places(value):
 def _fitted(value, space):
     """Numbers as the nearest observations of `space`."""
     value = np.clip(value, space.low, space.high)
+    if space.dtype.kind == 'f':
+        value = np.clip(value, np.finfo(space.dtype).min, np.finfo(space.dtype).max)
     return (np.rint(value) if space.dtype.kind == 'u' else value).astype(space.dtype)

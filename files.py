@@ -127,6 +127,20 @@ def states(folder):
     return [path for _, _, path in _states(folder)]
 
 
+def set_aside_states(folder, beyond):
+    """Give the checkpoints in `folder` of more than `beyond` updates the ending .damaged. Returns
+    their paths."""
+    names = os.listdir(folder)
+    found = [path for number, _, path in _states(folder) if number > beyond]
+    for path in found:
+        own = [name for name in names if (
+            match := STATE.fullmatch(name)) and match[1] == os.path.basename(path)]
+        # Without its index a state is none, so a kill in between leaves no half of one.
+        for name in sorted(own, key=lambda name: not name.endswith('.index')):
+            set_aside(os.path.join(folder, name))
+    return found
+
+
 def exported(folder):
     """Whether `folder` holds an exported agent: weights, and no checkpoint of a run."""
     return os.path.isfile(os.path.join(folder, WEIGHTS)) and not states(folder)

@@ -59,6 +59,8 @@ def save(videos, path):
 
 # FFmpeg turns frames as the file says, but hands over pixels that are not square as they are.
 SQUARE_PIXELS = ['-vf', 'scale=iw*sar:ih,setsar=1']
+# The files that are drawn: of each the stream of random numbers, and how many videos.
+DRAWN = {'natural_train.pkl': (0, 24), 'natural_valid.pkl': (1, 8)}
 FRAMES = 10_000  # of a drawn or imported video at the most: 24 such videos are 3 GB
 MOST_PARTS = 100_000  # of a pickle; one array has less than a hundred
 PICTURES = '.png', '.jpg', '.jpeg'  # as which a contact sheet is written
@@ -235,7 +237,7 @@ def import_videos(folder, frames=50, every=1):
     `config.UserError` if nothing remains.
     """
     if not os.path.isdir(folder):
-        raise config.UserError(f'--import takes a folder of videos, and {folder} is none')
+        raise config.UserError(f'--import takes a folder of videos, and {folder!r} is none')
     try:
         pictures, found, folders, useless = _look(folder)
     except OSError as error:
@@ -284,11 +286,11 @@ def run(given):
         raise config.UserError('--import and --show are different things; type one of them')
     if given.frames > FRAMES:
         raise config.UserError(f'--frames takes a number from 1 to {FRAMES}, not {given.frames}')
-    outputs = [given.out or 'natural_train.pkl']
+    outputs = [given.out] if given.out else list(DRAWN)
     if given.show:
         outputs = given.show[1:]
-    elif not given.folder and not given.out:
-        outputs.append('natural_valid.pkl')
+    elif given.folder is not None and not given.out:
+        outputs = outputs[:1]
     free = [path for path in outputs if given.overwrite or not os.path.exists(path)]
     if not free:
         raise config.UserError(f'{" and ".join(outputs)} exists; add --overwrite to replace it')
@@ -302,10 +304,11 @@ def run(given):
             f'--show writes a picture, {", ".join(PICTURES)}, not {given.show[1]}')
     if given.show:
         show(*given.show)
-    elif given.folder:
+    elif given.folder is not None:
         save(import_videos(given.folder, given.frames, given.every), *free)
     else:
-        for stream, (path, count) in enumerate(zip(outputs, (24, 8))):
+        for path in outputs:
+            stream, count = DRAWN.get(os.path.basename(path), DRAWN['natural_train.pkl'])
             if path in free:
                 save(draw_videos(given.seed, stream, count, given.frames), path)
             else:
@@ -321,7 +324,7 @@ def main():
     add = parser.add_argument
     add('--import', dest='folder', metavar='FOLDER', help='Import the videos of a folder.')
     add('--show', nargs=2, metavar=('FILE', 'PICTURE'), help='Write a contact sheet of a file.')
-    add('--out', metavar='FILE', help='Write this one file. [natural_train.pkl]')
+    add('--out', metavar='FILE', help='Write this one file; natural_valid.pkl has other scenes.')
     add('--frames', type=int, default=50, help='Frames of a video. [%(default)s]')
     add('--every', type=int, default=1, help='Import every n-th frame. [%(default)s]')
     add('--seed', type=int, default=0, help='Seed of the drawn videos. [%(default)s]')

@@ -68,13 +68,17 @@ def small(path):
     """The GIF at `path` at half its size with at most FRAMES frames, at its pace: bytes."""
     with Image.open(path) as video:
         every = -(-video.n_frames // FRAMES)
-        frames, pace = [], video.info.get('duration', 50)
-        for number in range(0, video.n_frames, every):
+        frames, pace = [], []
+        for number in range(video.n_frames):
             video.seek(number)
-            frames.append(video.convert('RGB').reduce(2))
+            if number % every == 0:
+                frames.append(video.convert('RGB').reduce(2))
+                pace.append(0)
+            # Frames that are alike are one that lasts longer.
+            pace[-1] += video.info.get('duration', 50)
     stream = io.BytesIO()
     frames[0].save(stream, 'GIF', save_all=True, append_images=frames[1:],
-                   duration=pace * every, loop=0)
+                   duration=pace, loop=0)
     return stream.getvalue()
 
 

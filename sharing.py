@@ -9,9 +9,6 @@ import dataclasses
 import os
 import pathlib
 import shutil
-import tempfile
-import zipfile
-import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -87,9 +84,9 @@ def restore(agent, folder):
             arrays = {name: kept[name] for name in kept.files}
         numbers = {name: kind(arrays.pop(name)) for name, kind in NUMBERS.items()}
         damaged = not all(np.isfinite(value).all() for value in arrays.values())
-    except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, NotImplementedError,
-            zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f'{path} is damaged ({str(error).splitlines()[0]})') from None
+    except Exception as error:  # damage can do anything to numpy's reader
+        what, *_ = [*str(error).splitlines(), type(error).__name__]
+        raise UserError(f'{path} is damaged ({what})') from None
     if damaged:
         raise UserError(f'{path} is damaged (a weight is not finite)')
     wanted = variables(agent)
@@ -124,9 +121,10 @@ def export(experiment):
     kept = dataclasses.replace(kept, logdir='')  # a folder of this machine
     revisions = provenance.revisions_of(own)
     target.parent.mkdir(parents=True, exist_ok=True)
-    place = pathlib.Path(tempfile.mkdtemp(
-        prefix=f'{target.name}-', suffix=files.PARTIAL, dir=target.parent))
+    place = target.with_name(target.name + files.PARTIAL)
+    shutil.rmtree(place, ignore_errors=True)  # what a kill left
     try:
+        place.mkdir()
         stored = write(progress, place / files.WEIGHTS, config.export_half)
         commandline.save(kept, method.name, place / 'config.json', revisions)
         if len(results):
@@ -135,7 +133,6 @@ def export(experiment):
             file.write(card.text(
                 experiment, kept, step, int(progress.agent.updates), float(progress.seconds),
                 revisions, stored, results, config.export).encode())
-        place.chmod(0o755)
         os.rename(place, target)
     except OSError as error:
         raise UserError(f'cannot write {target} ({error.strerror or error})') from None

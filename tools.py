@@ -250,7 +250,8 @@ class Checkpoints:
 
     def save(self, number):
         """Write the state under `number`, beside one of the same number that is there already, and
-        drop the oldest beyond `keep`. Returns its path.
+        drop the oldest beyond `keep`; states of a larger number, which could not be read or the
+        run would be there, are set aside. Returns its path.
 
         Raises UserError where a value is not finite, OSError where the disk is full; the states
         that are there stay in both cases.
@@ -265,6 +266,8 @@ class Checkpoints:
                     files.prune(self.folder, {path.name for path in self.paths()})
                 raise
         path = files.name_state(self.folder, number)
+        for damaged in files.set_aside_states(self.folder, number):
+            self.report(f'{damaged} is kept as .damaged')
         files.prune(self.folder, {path.name for path in self.paths()[-self.keep:]})
         return pathlib.Path(path)
 

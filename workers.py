@@ -184,10 +184,14 @@ def _work(pipe, config, split, seed, index, neighbours, memory, count):
             pipe.send_bytes(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
 
 
+# A replay holds rewards in this type.
+LARGEST_REWARD = float(np.finfo(np.float32).max)
+
+
 def checked(observation, reward=0.0):
     """Raises `Broken` for numbers that nothing can be learned from: they would stay in the replay,
     where each update that meets them is not finite."""
-    if not math.isfinite(reward):
+    if not abs(reward) <= LARGEST_REWARD:
         raise Broken(f'its reward is {reward}')
     for key, value in observation.items():
         # Whole numbers are finite, and pictures of them large.

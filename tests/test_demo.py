@@ -39,6 +39,22 @@ def test_an_episode_with_drop_outs_is_played_and_drawn(shown):
     assert helpers.names(video.parent) == ['episode.gif', 'episode.png']
 
 
+@pytest.mark.parametrize('error, code', [
+    (OSError(28, 'No space left on device', 'episode.gif'), 2), (KeyboardInterrupt(), 130)])
+def test_what_ends_the_first_part_is_one_line(error, code, tmp_path, monkeypatch, capsys):
+    def show(*_):
+        raise error
+    monkeypatch.setattr(demo, 'show', show)
+    monkeypatch.setattr(experiment, 'load', lambda folder: None)
+    (tmp_path / 'config.json').touch()
+    with pytest.raises(SystemExit) as ended:
+        demo.main(['--agent', str(tmp_path), '--outdir', str(tmp_path / 'out')])
+    assert ended.value.code == code
+    said = capsys.readouterr()
+    assert ('error: cannot write episode.gif' in said.err) == (code == 2)
+    assert ('stopped' in said.out) == (code == 130)
+
+
 def test_the_table_has_a_few_episodes_of_each_row_and_every_line_its_time(shown):
     text, _, made = shown
     assert len(made.made) == 2 and made.made[1].num_envs == demo.EPISODES

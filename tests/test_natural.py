@@ -486,6 +486,20 @@ def test_command_imports_and_shows(folder, tmp_path):
     assert natural.load(out).shape == (3, 4, 3, 64, 64)
 
 
+@pytest.mark.parametrize('name, stream, count', [
+    ('natural_train.pkl', 0, 24), ('natural_valid.pkl', 1, 8), ('mine.pkl', 0, 24)])
+def test_a_file_that_is_drawn_alone_is_the_one_of_its_name(
+        name, stream, count, tmp_path, monkeypatch):
+    """A file of evaluation must not hold the scenes of training."""
+    monkeypatch.setattr(natural, 'draw_videos', lambda *drawn: drawn)
+    saved = []
+    monkeypatch.setattr(natural, 'save', lambda videos, path: saved.append((videos, path)))
+    out = str(tmp_path / name)
+    natural.run(argparse.Namespace(
+        show=None, folder=None, out=out, frames=4, every=1, seed=3, overwrite=False))
+    assert saved == [((3, stream, count, 4), out)]
+
+
 def test_default_run_keeps_what_exists(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for part in ('train', 'valid'):
@@ -498,8 +512,8 @@ def test_default_run_keeps_what_exists(tmp_path, monkeypatch):
 @pytest.mark.parametrize('words', [
     ['--show', 'nowhere.pkl', 'nowhere.png'], ['--import', 'nowhere', '--out', 'nowhere.pkl'],
     ['--out', 'nowhere/videos.pkl'], ['--out', '.', '--overwrite'],
-    ['--frames', '0'], ['--frames', '1000000'], ['--import', '.', '--show', 'a', 'b'],
-    ['--no_such_option']])
+    ['--import', '', '--out', 'new.pkl'], ['--frames', '0'], ['--frames', '1000000'],
+    ['--import', '.', '--show', 'a', 'b'], ['--no_such_option']])
 def test_mistakes_are_one_line(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     done = command(*words)

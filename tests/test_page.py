@@ -6,6 +6,7 @@ import io
 import re
 
 import numpy as np
+import pytest
 import test_plotting
 from PIL import Image
 
@@ -82,7 +83,27 @@ def test_videos_are_small_and_keep_their_pace(tmp_path):
     content = page.small(tmp_path / 'run' / 'videos' / '000010000-eval.gif')
     with Image.open(io.BytesIO(content)) as video:
         assert video.size == (30, 20) and 50 < video.n_frames <= page.FRAMES
-        assert video.n_frames * video.info['duration'] == 84 * 150  # 250 frames at 50 ms
+    assert lasts(content) == 250 * 50
+
+
+def lasts(content):
+    """Milliseconds of a GIF."""
+    with Image.open(io.BytesIO(content)) as video:
+        times = []
+        for number in range(video.n_frames):
+            video.seek(number)
+            times.append(video.info['duration'])
+        return sum(times)
+
+
+@pytest.mark.parametrize('still', [range(5), range(20, 40)])
+def test_a_video_that_stands_still_for_a_while_keeps_its_pace(still, tmp_path):
+    """Frames that are alike are one in the file, which lasts longer."""
+    frames = np.random.default_rng(0).integers(0, 256, (40, 20, 30, 3), np.uint8)
+    frames[still] = frames[still[0]]
+    (tmp_path / 'still.gif').write_bytes(tools.gif(frames, 20))
+    content = page.small(tmp_path / 'still.gif')
+    assert lasts(content) == lasts((tmp_path / 'still.gif').read_bytes()) == 40 * 50
 
 
 def test_videos_beyond_the_limit_and_broken_ones_are_named(tmp_path, capsys, monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 from test_wrappers import equal
 
 import processes
+import workers
 from acting import Driver
 from config import Config, UserError
 
@@ -243,6 +244,15 @@ def test_a_dead_environment_begins_anew_and_the_others_go_on(
             envs.step(actions)
         assert not any(process.is_alive() for process in envs.processes)
     envs.close()
+
+
+def test_a_reward_that_no_replay_holds_is_none():
+    """Rewards are stored in float32, where 1e39 is infinite."""
+    for reward in (0, -3e38, 3e38):
+        workers.checked({}, reward)
+    for reward in (1e39, -1e39, np.inf, np.nan):
+        with pytest.raises(workers.Broken, match='its reward is'):
+            workers.checked({}, reward)
 
 
 @pytest.mark.parametrize('action, words', [

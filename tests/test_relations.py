@@ -1,6 +1,7 @@
 """Tests of relations.py: which rows of which runs a point is made of, and what is said of them."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -57,9 +58,19 @@ def test_the_figure_and_its_points_are_written(runs, capsys):
     assert len(pd.read_csv(runs / 'plots' / 'relations.csv')) == 4
 
 
+def test_a_log_that_cannot_be_opened_leaves_out_its_run(runs, tmp_path, capsys):
+    folder = shutil.copytree(runs / 'runs', tmp_path / 'copy')
+    (folder / '1' / 'metrics.csv').unlink()
+    (folder / '1' / 'metrics.csv').mkdir()
+    found = relations.points([folder], ['found'], (10000, 20000), (40000, 50000))
+    assert len(found) == 3 and '1: left out, ' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('words, said', [
     ([], 'metrics'), (['--metrics', 'absent'], 'no run has absent'),
-    (['--metrics', 'found', '--at', '5-2'], '--at'),
+    (['--metrics', ''], '--metrics takes columns'),
+    (['--metrics', 'found', '--at', '5-2'], '--at: takes steps as 10000-20000'),
+    (['--metrics', 'found', '--at', '1-' + '9' * 400], '--at: takes steps as'),
     (['--metrics', 'found', '--at', '90000-99000'], 'no run has found'),
     (['--metrics', 'found', '--methods', 'cvrl'], 'no run has found'),
     (['--metrics', 'found', '--outdir', '{}/runs/1/plots'], 'is in the run')])

@@ -1,9 +1,11 @@
 """Trained agents that are exported, judged and drawn where they lie, loaded, and begun with."""
 
+import ast
 import json
 import pathlib
 import re
 import shutil
+import tokenize
 import types
 
 import helpers
@@ -112,6 +114,8 @@ def test_the_card_says_what_it_is_and_how_well_it_does(shared, whole, judged):
     assert f'| drop-out chance 1 | {logs.told(returns[1], digits=0)} | ' in text
     assert 'rounded to half precision' in text and 'before the weights were rounded' in text
     assert str(judged) not in text
+    line = re.search(r'`experiment\.load\((.*)\)`', text)[1]
+    assert pathlib.Path(ast.literal_eval(line)).name == shared.name
 
 
 def test_a_card_tells_every_condition_by_its_name():
@@ -260,8 +264,10 @@ def test_what_is_left_out_of_an_observation_is_missing_whatever_its_flag_says():
 
 def test_an_agent_is_loaded_with_other_settings_than_its_own(shared, monkeypatch):
     monkeypatch.setattr(experiment, 'Trained', lambda experiment: experiment.config)
-    found = [experiment.load(shared, *words) for words in ([], ['--seed', '7', '--render=full'])]
+    found = [experiment.load(shared, *words) for words in (
+        [], ['--seed', '7', '--render=full', '--miss_ratio=0.2'])]
     assert [(config.seed, config.render) for config in found] == [(0, 'light'), (7, 'full')]
+    assert found[1].miss_ratio == 0.2 != found[0].miss_ratio
     assert found[1].test and found[1].logdir == str(shared)
 
 
@@ -345,6 +351,16 @@ def test_weights_of_another_shape_or_damaged_change_nothing(shared, tmp_path):
     assert all(np.array_equal(weights(agent)[name], value) for name, value in before.items())
 
 
+@pytest.mark.parametrize('error', [
+    EOFError(), MemoryError(), tokenize.TokenError('EOF in multi-line statement', (3, 0))])
+def test_whatever_damage_does_to_the_reader_is_one_line(error, shared, monkeypatch):
+    def load(*_, **__):
+        raise error
+    monkeypatch.setattr(np, 'load', load)
+    with pytest.raises(UserError, match=r'is damaged \(.+\)'):
+        sharing.restore(None, shared)
+
+
 def test_weights_that_are_not_finite_are_not_exported(judged, tmp_path):
     made = stubs.Experiment(judged, '--export', str(tmp_path / 'agent'))
     with stubs.eagerly():
@@ -354,6 +370,13 @@ def test_weights_that_are_not_finite_are_not_exported(judged, tmp_path):
         with pytest.raises(UserError, match=f'{name} is not finite'):
             sharing.write(progress, tmp_path / files.WEIGHTS, True)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_kill_left_of_an_export_is_gone_after_the_next(judged, tmp_path):
+    (tmp_path / 'agent.partial').mkdir()
+    (tmp_path / 'agent.partial' / 'weights.npz').write_bytes(b'half')
+    exported(judged, tmp_path / 'agent')
+    assert [path.name for path in tmp_path.iterdir()] == ['agent']
 
 
 def test_a_failed_export_leaves_nothing(judged, tmp_path, monkeypatch):

@@ -481,6 +481,21 @@ def test_what_a_kill_left_of_a_checkpoint_is_removed_by_the_next(saved):
     assert {name.split('.')[0] for name in names(folder)} == {'state-000000004', 'state-000000005'}
 
 
+@pytest.mark.parametrize('damaged, number', [((4,), 3), ((4,), 4), ((3, 4), 1)])
+def test_what_is_saved_after_a_damaged_state_is_kept(damaged, number, saved, capsys):
+    """A run that could not read its newest states goes on from fewer updates than theirs."""
+    folder, _ = saved
+    for count in damaged:
+        (folder / f'state-{count:09d}.index').write_bytes(b'')
+    part = Part()
+    path = tools.Checkpoints(folder, part, keep=1).save(number)
+    assert restored(folder)[1] == path
+    aside = {name for name in names(folder) if '.damaged' in name}
+    assert aside == {f'state-{count:09d}.{ending}.damaged' for count in damaged if count > number
+                     for ending in ('index', 'data-00000-of-00001')}
+    assert capsys.readouterr().out.count('is kept as .damaged') == len(aside) / 2
+
+
 def test_checkpoints_are_ordered_by_their_numbers(tmp_path):
     checkpoints = tools.Checkpoints(tmp_path, Part(), keep=2)
     for number in 999999998, 999999999, 1000000000:

@@ -184,6 +184,9 @@ def test_noise_stays_within_what_the_sensor_can_say():
     shown, _ = falsified('image=noise:2,depth=noise:2')
     assert shown['image'].min() == 0 and shown['image'].max() == 255
     assert shown['depth'].min() == 0 and shown['depth'].max() > 500
+    # Nothing ends the run: the largest of what float16 has is no end of the environment.
+    shown, _ = falsified('depth=noise:100')
+    assert np.isfinite(shown['depth']).all() and shown['depth'].max() == 65504
 
 
 def test_spikes_are_the_least_and_the_largest_of_whole_pixels():
