@@ -23,7 +23,7 @@ import stopping
 from config import FREE, LARGEST, PRESETS, SENSORS, Config, Ratios, UserError, sections
 
 # Of what shapes the model, what may be another in a run that is not this one's --logdir.
-ELSEWHERE = {'--init': ('task', 'init')}
+ELSEWHERE = {'--init': ('task', 'init', 'sensor_map')}
 
 # Characters of a wrong value that a message shows.
 LONG = 60
@@ -143,8 +143,13 @@ def from_command_line(method, arguments=None):
     """
     stopping.listen('what was saved is whole, and the same command begins or resumes')
     processor.prepare()
-    arguments = sys.argv[1:] if arguments is None else arguments
+    script, ending = os.path.splitext(os.path.basename(sys.argv[0]))
     try:
+        if arguments is None and ending == '.py' and script != method.name:
+            raise UserError(
+                f'METHOD of {script}.py has the name {method.name!r}; give it that of its file, by '
+                'which its runs find it again')
+        arguments = sys.argv[1:] if arguments is None else arguments
         config = parse(method, arguments)
         path = os.path.join(config.logdir, 'config.json')
         if config.logdir and os.path.exists(path):

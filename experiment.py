@@ -145,14 +145,23 @@ def load(folder, *words):
 
 def script(name):
     """(METHOD, representation) of the script of a method beside this file: the class that it
-    defines, or its choice of one, which has the name `representation`."""
+    defines, and no other of its classes is made of, or what it calls `representation`."""
     beside = pathlib.Path(__file__).parent / f'{name}.py'
     module = importlib.import_module(name) if name.isidentifier() and beside.is_file() else None
     if not hasattr(module, 'METHOD'):
         raise UserError(f'there is no script {name}.py of a method here')
-    return module.METHOD, getattr(module, 'representation', None) or next(
-        value for value in vars(module).values() if isinstance(value, type)
-        and issubclass(value, Representation) and value.__module__ == name)
+    if hasattr(module, 'representation'):
+        return module.METHOD, module.representation
+    own = [value for value in vars(module).values() if isinstance(value, type)
+           and issubclass(value, Representation) and value.__module__ == name]
+    # Not those that others are made of.
+    last = [one for one in own if not any(
+        other is not one and issubclass(other, one) for other in own)]
+    if len(last) != 1:
+        raise UserError(
+            f'{name}.py defines {len(last)} representations; write which one it is of, as '
+            f'representation = {last[-1].__name__ if last else "MyMethod"}')
+    return module.METHOD, last[0]
 
 
 class Trained:
@@ -170,9 +179,9 @@ class Trained:
         return self.experiment.environments(split, count, seed)
 
     def policy(self, observation, state=None):
-        """(actions, next state): the most likely actions, after all that was seen since `state`
-        was None, which begins an episode. ValueError for values of other shapes, or that are
-        not finite where a sensor is present.
+        """(actions, next state): the actor's mode in a sampled latent, after all that was seen
+        since `state` was None, which begins an episode. ValueError for values of other shapes,
+        or that are not finite where a sensor is present.
 
         observation: sensor -> raw values of N environments [N, ...], actions [N, A]; or of one
         alone [...], actions [A]. A sensor that is left out, or None, is missing, whatever its

@@ -158,7 +158,7 @@ def draw_predictions(batch, predictions, times, folder, title, columns=10):
         axis.plot(times, errors[sensor], color=BLUE)
         shade(axis, times, missing, '0.85')
         axis.axvline(times[min(OBSERVED, len(times) - 1)], color='0.4', linestyle='--')
-        axis.set_xlim(times[0], times[-1])
+        axis.set_xlim(times[0], max(times[-1], times[0] + 1))
         axis.set_xlabel('environment steps (dashed: from here on without looking; shaded: the '
                         'sensor was missing, there is no truth)', fontsize=8)
         axis.set_ylabel(f'mean error\n({SENSORS[sensor].unit})', fontsize=8)
@@ -196,7 +196,7 @@ def draw_trust(trust, episode, times, sensors, path, title):
         if sensor in trust:
             axis.plot(times, trust[sensor], color=colour, linewidth=1)
         axis.set_ylim(-0.02, 1.02)
-        axis.set_xlim(times[0], times[-1])
+        axis.set_xlim(times[0], max(times[-1], times[0] + 1))
         axis.set_ylabel(f'{sensor}\n(share)' if trust else sensor)
     axes[-1, 0].set_xlabel('environment steps (shaded: the sensor is missing)')
     what = 'share of each sensor in the fused code' if trust else (
@@ -239,7 +239,7 @@ def draw_heads(inside, ahead, episode, times, sensors, path, title):
     axes[2].set_ylabel('KL(posterior, prior)\n(nats)')
     for axis in axes:
         shade(axis, times, any_missing, '0.9')
-        axis.set_xlim(times[0], times[-1])
+        axis.set_xlim(times[0], max(times[-1], times[0] + 1))
     axes[2].set_xlabel('environment steps (shaded: some sensor is missing)')
     figure.suptitle(f'{title}: what the heads say', fontsize=10)
     write(figure, path, DOTS)

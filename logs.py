@@ -288,12 +288,13 @@ def differences(runs):
 
 
 def comparable(runs):
-    """The largest part of `runs` with equal settings (of equal parts the first); a printed
-    line names the others and the settings that set them apart."""
+    """The largest part of `runs` with equal settings (of equal parts that which is further); a
+    printed line names the others and the settings that set them apart."""
     parts = collections.defaultdict(list)
     for run in runs:
         parts[tuple(settings_of(run).values())].append(run)
-    kept = max(parts.values(), key=len)
+    kept = max(parts.values(), key=lambda part: (
+        len(part), sum(run.finished for run in part), sum(run.reached for run in part)))
     for run in runs:
         if names := differences([kept[0], run]):
             said = ', '.join(f'{name} is {getattr(run.config, name)}, not '

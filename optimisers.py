@@ -35,7 +35,8 @@ class Optimiser(tf.Module):
     def update(self, gradients):
         """Move the variables down `gradients`, those of `scaled(loss)`. Returns their global norm
         before clipping, without the scale. A variable without a gradient is an error."""
-        missing = [v.name for v, g in zip(self.trained, gradients) if g is None]
+        missing = [f'{v.name} {list(v.shape)}'
+                   for v, g in zip(self.trained, gradients) if g is None]
         if missing:
             raise ValueError(f'{self.name}: no gradient for {len(missing)} variables: {missing}')
         if not self.loss_scaling:

@@ -4,6 +4,7 @@ Standard deviations are of the sample (n - 1). A condition is what --test judged
 a sensor gone, a sensor alone, or a fault of --corrupt.
 """
 
+import collections
 import math
 import os
 import textwrap
@@ -177,14 +178,16 @@ def aggregate(groups):
         scores += [(at, run.method, run.config.task, value / largest)
                    for at, value in ({'final': final_return(run)} | found).items()]
     scores = pd.DataFrame(scores, columns=['at', 'method', 'task', 'score']).dropna()
-    rows = []
+    rows, places = [], collections.defaultdict(list)
     for at, part in scores.groupby('at', sort=False):
         part, left = comparable(part)
-        said.update(left)
+        for line in left:
+            places[line].append('at the end of training' if at == 'final' else f'at ratio {at:g}')
         for method in sorted(part['method'].unique(), key=order):
             own = part[part['method'] == method]
             tasks = [group.to_numpy() for _, group in own.groupby('task')['score']]
             rows.append((method, at, *interval(tasks), len(own), len(tasks)))
+    said |= {f'{line} ({", ".join(where)})' for line, where in places.items()}
     for line in sorted(said):
         print(line)
     return pd.DataFrame(

@@ -197,6 +197,11 @@ class Trainer:
             self.config = dataclasses.replace(
                 self.config, prefill=before.prefill, pretrain=before.pretrain)
         if before and (changed := commandline.changes(before, self.config)):
+            if self.progress.begun and self.replay.steps >= self.config.steps and (
+                    self.agent.updates >= self.progress.due):
+                # Its configuration says how it was trained.
+                self.say(f'note: the run is finished, and nothing is learned with {changed}')
+                return
             self.say(f'note: from here on the run has other settings: {changed}')
         commandline.save(
             self.config, self.experiment.method.name, str(self.folder / 'config.json'))

@@ -169,6 +169,9 @@ def _work(pipe, config, split, seed, index, neighbours, memory, count):
         except UserError as error:
             pipe.send(error)
             return
+        except OSError as error:  # the environment's own
+            pipe.send_bytes(_sendable(error))
+            return
         pipe.send('ready')
         rows = {key: value[index] for key, value in arrays(
             memory, env.observation_space, count).items()}
@@ -179,9 +182,26 @@ def _work(pipe, config, split, seed, index, neighbours, memory, count):
             except Broken as error:
                 answer = Died(f'cannot go on, as {error}')
             except Exception as error:
-                error.add_note(f'in the environment:\n{traceback.format_exc()}')
                 answer = error
-            pipe.send_bytes(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
+            pipe.send_bytes(_sendable(answer))
+
+
+def _sendable(answer):
+    """`answer` as bytes; an error that has to be raised elsewhere with a note of where it was, and
+    one that cannot be told so as another of its words."""
+    if not isinstance(answer, BaseException):
+        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+    if not isinstance(answer, Died):
+        trace = ''.join(traceback.format_exception(answer))
+        answer.add_note(f'in the environment:\n{trace}')
+    try:
+        content = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+        pickle.loads(content)
+    except Exception:
+        told = RuntimeError(f'{type(answer).__name__}: {answer}')
+        told.add_note(answer.__notes__[-1])
+        content = pickle.dumps(told, pickle.HIGHEST_PROTOCOL)
+    return content
 
 
 # A replay holds rewards in this type.

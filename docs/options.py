@@ -29,7 +29,8 @@ def cell(value):
 
 
 def scripts(test):
-    return ' and '.join(f'`{method.name}.py`' for method in METHODS if test(method))
+    return ' and '.join(
+        f'`{method.name}.py`' for method in METHODS if test(method)) or 'scripts of your own'
 
 
 def row(field):

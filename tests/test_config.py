@@ -644,6 +644,17 @@ def test_memory_is_estimated_by_the_starts_of_imagination(monkeypatch):
     assert parse(*words, '--imagine_every', '50').batch == 4000
 
 
+def test_a_script_whose_method_has_another_name_is_told_to_rename_it(monkeypatch, capsys):
+    """Its runs would not be found again by what their configuration says."""
+    monkeypatch.setattr(sys, 'argv', ['mine.py', '--dry_run', '--no-natural'])
+    with pytest.raises(SystemExit) as ended:
+        commandline.from_command_line(mummi.METHOD)
+    assert ended.value.code == 2
+    assert "METHOD of mine.py has the name 'mummi'" in capsys.readouterr().err
+    monkeypatch.setattr(sys, 'argv', ['mummi.py', '--dry_run', '--no-natural'])
+    assert commandline.from_command_line(mummi.METHOD).dry_run
+
+
 def test_what_a_resumed_run_learns_otherwise_is_named():
     before = commandline.parse(mummi.METHOD, ['--logdir=unused', '--preset=debug'])
     now = dataclasses.replace(

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import pickle
 import re
 import signal
 import subprocess
@@ -244,6 +245,29 @@ def test_a_dead_environment_begins_anew_and_the_others_go_on(
             envs.step(actions)
         assert not any(process.is_alive() for process in envs.processes)
     envs.close()
+
+
+def test_an_error_that_cannot_be_told_to_another_process_is_told_by_its_words():
+    class Local(Exception):
+        pass
+
+    for error, kind in (Local('robot fell'), RuntimeError), (
+            UnicodeDecodeError('ascii', b'x', 0, 1, 'no'), UnicodeDecodeError), (
+            Two(3, 'port'), RuntimeError):
+        try:
+            raise error
+        except Exception as raised:
+            found = pickle.loads(workers._sendable(raised))
+        assert type(found) is kind and 'in the environment:\nTraceback' in found.__notes__[-1]
+        assert str(error) in str(found) or str(error) in found.__notes__[-1]
+    assert pickle.loads(workers._sendable((1, 2))) == (1, 2)
+
+
+class Two(Exception):
+    """One that cannot be made again from its words alone."""
+
+    def __init__(self, code, where):
+        super().__init__(f'{code} at {where}')
 
 
 def test_a_reward_that_no_replay_holds_is_none():

@@ -280,6 +280,26 @@ def test_a_folder_that_holds_no_run_of_a_script_here_is_not_loaded(tmp_path):
             experiment.load(tmp_path)
 
 
+@pytest.mark.parametrize('lines, wanted', [
+    ('class Shared(Representation): pass\nclass Last(Shared): pass', 'Last'),
+    ('class One(Representation): pass\nclass Last(Representation): pass', None),
+    ('class One(Representation): pass\nclass Two(Representation): pass\nrepresentation = One',
+     'One')])
+def test_the_representation_of_a_script_is_the_one_it_was_trained_with(
+        lines, wanted, tmp_path, monkeypatch):
+    """A class that others are made of is none of its own."""
+    monkeypatch.setattr(experiment, '__file__', str(tmp_path / 'experiment.py'))
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f'mine_{len(lines)}'
+    (tmp_path / f'{name}.py').write_text(
+        f'from models import Representation\nMETHOD = 1\n{lines}\n')
+    if wanted:
+        assert experiment.script(name)[1].__name__ == wanted
+    else:
+        with pytest.raises(UserError, match='defines 2 .*representation = Last'):
+            experiment.script(name)
+
+
 def test_a_run_begins_with_exported_weights_once(shared, tmp_path, capsys):
     words = '--init', str(shared), '--prefill', '40', '--pretrain', '0'
     made = stubs.Experiment(tmp_path / 'new', *words)

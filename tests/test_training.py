@@ -211,6 +211,16 @@ def test_a_changed_schedule_counts_from_where_the_run_is(whole, resumed):
     assert resumed.trainer.config == after and after.train_every == 10
 
 
+def test_a_finished_run_stays_what_it_was_trained_with(whole, tmp_path, capsys):
+    folder = tmp_path / 'run'
+    shutil.copytree(whole.folder, folder)
+    before = (folder / 'config.json').read_bytes()
+    stubs.trained(folder, '--discount', '0.5', '--seed', '3')
+    said = capsys.readouterr().out
+    assert 'nothing is learned with' in said and 'discount 0.5' in said and 'seed 3' in said
+    assert (folder / 'config.json').read_bytes() == before
+
+
 def test_a_resumed_run_collects_on_with_new_seeds_and_is_not_judged_twice(whole, resumed):
     assert resumed.acted[0]['exploring'] and resumed.made[1].split == 'valid'
     assert len(resumed.made[1].resets) == 1
