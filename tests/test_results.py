@@ -135,30 +135,31 @@ def cells(page, head):
 
 
 def test_tables_of_the_hour_are_those_of_its_runs():
-    """Of its page and of the README, each number; which is in bold is the largest."""
     judged, curves = found('hour', WALKER)
     page = (RESULTS / 'hour' / 'README.md').read_text(encoding='utf-8')
     assert cells(page, 'missing') == told(judged) and len(judged) == 10
     for row, curve in zip(cells(page, 'training return').values(), curves, strict=True):
         numbers = [int(cell) for cell in row[:12] if cell.strip()]
         assert numbers == curve[6:]  # from 80,000 steps on
+
+
+def test_readme_has_the_returns_of_the_study_and_of_the_hour():
+    """Each number of its table; which is in bold is the largest."""
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    wanted = {'last 10,000 steps of training': [[curve[-1]] for curve in curves]}
-    for name, keys in {
-            'judged, nothing missing': ['nothing'], 'touch alone': ['touch alone'],
-            'image alone, depth alone': ['image alone', 'depth alone'],
-            **{f'drop-out chance {p:g}': [f'drop-out chance {p:g}'] for p in (0.05, 0.1, 0.2)},
-            }.items():
-        wanted[name] = [[round(judged[key][column][0]) for key in keys] for column in range(6)]
-    shown = {name.partition(' (')[0]: row for name, row in cells(readme, 'return').items()}
-    assert set(shown) == set(wanted)
-    for name, row in shown.items():
-        assert [[int(x) for x in cell.replace('*', '').split(', ')] for cell in row] == wanted[name]
-        for task in slice(0, 3), slice(3, 6):
-            for number in range(len(wanted[name][0])):
-                values = [cell[number] for cell in wanted[name][task]]
-                bold = ['**' in cell.split(', ')[number] for cell in row[task]]
-                assert bold == [value == max(values) for value in values], name
+    groups = logs.load([RESULTS / 'study' / 'runs'])
+    rows = cells(readme, 'judged return')
+    assert len(rows) == 2 * len(groups) == 8
+    for name, (*row, seeds) in rows.items():
+        task, _, condition = name.partition(', ')
+        columns = [(f'dmc_{task}', method) for method in METHODS]
+        judged, _ = found('study', columns)
+        wanted = [round(mean) for mean, _ in judged[condition.removesuffix(' missing')]]
+        assert [int(cell.strip('*')) for cell in row] == wanted, name
+        assert ['**' in cell for cell in row] == [mean == max(wanted) for mean in wanted], name
+        counts = [str(len(groups[task][method])) for task, method in columns]
+        assert seeds == ', '.join(counts), name
+    hour = [round(mean) for mean, _ in found('hour', WALKER)[0]['nothing']]
+    assert 'on walker_stand {}, {} and {}, on walker_walk {}, {} and {}'.format(*hour) in readme
 
 
 def test_tables_of_the_study_are_those_of_its_runs():
