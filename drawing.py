@@ -57,8 +57,8 @@ def new_figure(rows=1, columns=1, size=(10, 4), **grid):
 
 def panels(titles, columns=3, width=4.8, height=3.9):
     """(figure, list of axes with `titles`), at most `columns` side by side; sizes in inches."""
-    columns = min(len(titles), columns)
     rows = math.ceil(len(titles) / columns)
+    columns = math.ceil(len(titles) / rows)  # four are two by two
     figure, axes = new_figure(rows, columns, (width * columns, height * rows + 0.5))
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
     axes = list(axes.flat)

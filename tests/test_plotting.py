@@ -796,6 +796,14 @@ def test_folders_of_any_name_are_read_and_written(tmp_path, monkeypatch):
     assert not os.path.exists('~')
 
 
+@pytest.mark.parametrize('count, columns, wanted', [
+    (1, 3, (1, 1)), (3, 3, (1, 3)), (4, 3, (2, 2)), (5, 3, (2, 3)), (8, 4, (2, 4)), (2, 1, (2, 1))])
+def test_panels_fill_their_rows(count, columns, wanted):
+    figure, axes = drawing.panels([f'dmc_task_{number}' for number in range(count)], columns)
+    assert axes[0].get_subplotspec().get_gridspec().get_geometry() == wanted
+    assert len(axes) == len(figure.axes) == count
+
+
 def test_a_bar_in_a_name_does_not_end_a_cell():
     header, _, row = summaries.markdown(['a|b', 'c'], [('d|e', 1)])
     assert header == '| a\\|b | c |' and row == '| d\\|e | 1 |'
