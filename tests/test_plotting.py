@@ -796,6 +796,15 @@ def test_folders_of_any_name_are_read_and_written(tmp_path, monkeypatch):
     assert not os.path.exists('~')
 
 
+def test_of_equal_parts_of_differing_runs_that_which_is_further_is_kept(tmp_path, capsys):
+    make(tmp_path, seed=0, count=5, horizon=9)  # a quarter of it
+    make(tmp_path, seed=1)
+    assert [run.config.seed for run in logs.load([tmp_path])[WALK]['mummi']] == [1]
+    assert 'mummi/0: left out, its settings differ' in capsys.readouterr().out
+    make(tmp_path, seed=2, count=5, horizon=9)  # two of one kind
+    assert [run.config.seed for run in logs.load([tmp_path])[WALK]['mummi']] == [0, 2]
+
+
 @pytest.mark.parametrize('count, columns, wanted', [
     (1, 3, (1, 1)), (3, 3, (1, 3)), (4, 3, (2, 2)), (5, 3, (2, 3)), (8, 4, (2, 4)), (2, 1, (2, 1))])
 def test_panels_fill_their_rows(count, columns, wanted):
