@@ -567,11 +567,11 @@ def test_a_file_system_without_locks_is_told_from_another_process(
         experiment=types.SimpleNamespace(method=config.Method('mummi')))
     if refused:
         with pytest.raises(config.UserError, match='another process is training'):
-            training.Trainer._prepare_folder(run)
-        assert not (tmp_path / 'config.json').exists()
+            training.Trainer._lock(run)
     else:
-        training.Trainer._prepare_folder(run)
-        assert (tmp_path / 'config.json').exists()
+        training.Trainer._lock(run)
+        assert not run.lock.closed
+    assert not (tmp_path / 'config.json').exists()  # nothing is written but the lock
     run.lock.close()
     assert len(said) == (not refused) and all('gives no locks' in line for line in said)
 
