@@ -469,7 +469,8 @@ def test_reference_is_drawn_beside_the_curves_of_its_task(tmp_path, monkeypatch,
         with pytest.raises(SystemExit) as ended:
             plotting.main([*arguments, '--reference', str(bad)])
         assert ended.value.code == 2
-        assert f'{bad} is not a table' in capsys.readouterr().err
+        said = f'{bad} is not a table' if bad.exists() else f'--reference {bad} cannot be read (No'
+        assert said in capsys.readouterr().err
     write(path, ('task', 'step', 'low', 'return', 'high', 'name'), [
         (WALK, 10000, 90, 80, 100, 'theirs')])
     with pytest.raises(SystemExit) as ended:
