@@ -127,6 +127,12 @@ def states(folder):
     return [path for _, _, path in _states(folder)]
 
 
+def _index_first(names):
+    """In the order in which files of states go: without its index a state is none, so a kill in
+    between leaves no half of one."""
+    return sorted(names, key=lambda name: not name.endswith('.index'))
+
+
 def set_aside_states(folder, beyond):
     """Give the checkpoints in `folder` of more than `beyond` updates the ending .damaged. Returns
     their paths."""
@@ -135,8 +141,7 @@ def set_aside_states(folder, beyond):
     for path in found:
         own = [name for name in names if (
             match := STATE.fullmatch(name)) and match[1] == os.path.basename(path)]
-        # Without its index a state is none, so a kill in between leaves no half of one.
-        for name in sorted(own, key=lambda name: not name.endswith('.index')):
+        for name in _index_first(own):
             set_aside(os.path.join(folder, name))
     return found
 
@@ -174,8 +179,7 @@ def prune(folder, kept):
     ones, and what a kill left half done."""
     found = [name for name in os.listdir(folder) if _UNNAMED.fullmatch(name) or (
         (match := STATE.fullmatch(name)) and match[1] not in kept)]
-    # Without its index a state is none, so a kill in between leaves no half of one.
-    for name in sorted(found, key=lambda name: not name.endswith('.index')):
+    for name in _index_first(found):
         path = os.path.join(folder, name)
         shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
