@@ -3,7 +3,7 @@
 # make board: TensorBoard on the runs in logdir/.
 # make claim: MuMMI's claim in a toy world, in two minutes.
 # make docs: write docs/options.md from config.py. make results: draw the figures of results/ again
-# from the logs there.
+# from the logs there, and write the tables of the pages.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -100,6 +100,7 @@ results: .venv/installed
 	$(BIN)/python relations.py --indir results/methods/runs results/shapes/runs results/sizes/runs \
 		--methods mummi --tasks dmc_walker_stand --metrics find_image_depth,find_depth_image \
 		--outdir results/agreement/figures
+	$(BIN)/python results/tables.py
 
 clean:
 	rm -rf .venv logdir/demo

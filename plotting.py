@@ -137,9 +137,9 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
     return save(figure, caption, outdir, name)
 
 
-def draw_aggregate(groups, outdir):
-    """`aggregate`: interquartile means with their intervals over runs and tasks."""
-    frame = aggregate(groups)
+def draw_aggregate(groups, frame, outdir):
+    """`aggregate`: interquartile means with their intervals over runs and tasks, as
+    `summaries.aggregate` gives them."""
     if not len(frame):
         asked = ' or '.join(f'{runs} runs of {tasks} task' + 's' * (tasks > 1)
                             for runs, tasks in ENOUGH)
@@ -249,9 +249,10 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
     drawn += [
         draw_missing_ratio(groups, outdir), draw_single_sensor(groups, outdir),
         draw_conditions(groups, outdir, 'corrupted', ('corrupt',),
-                        'Evaluation with sensors that lie, which no flag tells'),
-        draw_aggregate(groups, outdir)]
-    blocks = write_table(groups, outdir, hours)
+                        'Evaluation with sensors that lie, which no flag tells')]
+    compared = aggregate(groups)
+    drawn.append(draw_aggregate(groups, compared, outdir))
+    blocks = write_table(groups, outdir, hours, compared)
     page.write(groups, outdir, [name for name in (*drawn[1:], drawn[0]) if name], blocks)
     print(f'figures and tables are in {outdir}, all together in index.html')
 

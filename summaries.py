@@ -27,6 +27,9 @@ ENOUGH = (2, 3), (3, 1)
 # Of the t-interval. Its 95 % hold 88 to 95 % where scores are skewed and runs are few; with this
 # one, 90 to 99 %, and 96 in the mean (a test measures it for 2 to 10 runs of 1 to 10 tasks).
 LEVEL = 0.97
+AGGREGATED = (
+    'Interquartile mean over all runs of the tasks that are compared (95 % interval over other '
+    'runs of the same tasks), of return / largest return.')
 # How a condition of --test is called in tables.
 CONDITION_NAMES = {'eval': 'drop-out chance {}', 'without': '{} gone', 'only': '{} alone',
                    'corrupt': '{}'}
@@ -364,11 +367,29 @@ def blocks(groups, frame):
         for block in found]
 
 
-def write_table(groups, outdir, hours=None):
-    """table.csv, the `table` with all digits; table.md with the `blocks`, which are returned."""
+def compared_methods(frame):
+    """(header, rows) of the `aggregate`, in hundredths of the largest return."""
+    names = {at: 'end of training' if at == 'final' else CONDITION_NAMES['eval'].format(f'{at:g}')
+             for at in frame['at'].unique()}
+    cells = {(row.method, row.at): f'{100 * row.point:.1f} ({100 * row.low:.1f} to '
+             f'{100 * row.high:.1f})' for row in frame.itertuples()}
+    methods = list(frame['method'].unique())
+    return ['return, % of the largest', *methods], [
+        [name, *(cells.get((method, at), '') for method in methods)]
+        for at, name in names.items()]
+
+
+def write_table(groups, outdir, hours=None, compared=None):
+    """table.csv, the `table` with all digits; table.md with the `blocks`, which are returned.
+
+    compared: the `aggregate` of the groups; where it has rows, it is aggregate.csv and the last
+    of the blocks."""
     frame = table(groups, hours)
     write_csv(frame, outdir, 'table')
     found = blocks(groups, frame)
+    if compared is not None and len(compared):
+        write_csv(compared, outdir, 'aggregate', float_format='%.6g')
+        found += [compared_methods(compared), AGGREGATED]
     text = '\n\n'.join('\n'.join(
         textwrap.wrap(block, 98) if isinstance(block, str) else markdown(*block))
         for block in found)

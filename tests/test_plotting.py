@@ -854,6 +854,15 @@ def test_two_runs_are_enough_of_three_tasks(tmp_path, capsys, tasks):
     assert set(frame['tasks']) == {3} and 'left out' not in printed
     assert frame['point']['mummi', 0.0] == pytest.approx((110 + 110 + 210 + 210 + 10) / 5 / 1000)
     assert (frame['low'] <= frame['point']).all() and (frame['point'] <= frame['high']).all()
+    plotting.main(['--indir', str(tmp_path), '--outdir', str(tmp_path.parent / 'out')])
+    written = pd.read_csv(tmp_path.parent / 'out' / 'aggregate.csv')
+    np.testing.assert_allclose(written['point'], frame['point'], rtol=1e-5)
+    low, high = (100 * frame[name]['mummi', 0.0] for name in ('low', 'high'))
+    row = f'| drop-out chance 0 | 13.0 ({low:.1f} to {high:.1f}) | 6.0 ('
+    for name in 'table.md', 'index.html':
+        text = (tmp_path.parent / 'out' / name).read_text(encoding='utf-8')
+        assert 'Interquartile mean over all runs' in text
+    assert row in (tmp_path.parent / 'out' / 'table.md').read_text(encoding='utf-8')
 
 
 def test_metrics_are_drawn_against_steps_or_updates(tmp_path, monkeypatch, capsys):
@@ -881,7 +890,8 @@ def test_aggregate_says_of_how_many_runs_each_ratio_is(tmp_path, monkeypatch):
                 (20000, 'ratio', '', 0, 0, 100, 1000, 9, 0)])
     figures = []
     monkeypatch.setattr(plotting, 'save', lambda figure, *_: figures.append(figure))
-    plotting.draw_aggregate(logs.load([tmp_path]), tmp_path)
+    groups = logs.load([tmp_path])
+    plotting.draw_aggregate(groups, summaries.aggregate(groups), tmp_path)
     ends, ratios = figures[0].axes
     for axes, text in (ends, '4 runs on 1 of 1 tasks'), (ratios, '3 - 4 runs on 1 of 1 tasks'):
         assert text in axes.get_legend().get_texts()[0].get_text()
@@ -891,7 +901,8 @@ def test_aggregate_is_left_out_of_few_runs(tmp_path, capsys):
     # Four runs, but not three of a task: drawn again within a task, they would hardly differ.
     for task, seed in ((WALK, 0), (WALK, 1), (RUN, 0), (RUN, 1)):
         make(tmp_path / 'in', task, seed=seed)
-    plotting.draw_aggregate(logs.load([tmp_path / 'in']), tmp_path)
+    groups = logs.load([tmp_path / 'in'])
+    plotting.draw_aggregate(groups, summaries.aggregate(groups), tmp_path)
     assert not drawn(tmp_path)
     assert 'figure aggregate left out' in capsys.readouterr().out
 

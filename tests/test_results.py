@@ -1,17 +1,17 @@
 """The pages of results/ say what lies there, and its tables are drawn from the runs beside them."""
 
+import csv
+import importlib.util
 import json
 import pathlib
 import re
 import shlex
+import statistics
 
-import pandas as pd
 import pytest
 
-import logs
 import plotting
 import relations
-import summaries
 
 ROOT = pathlib.Path(plotting.__file__).parent
 RESULTS = ROOT / 'results'
@@ -98,94 +98,59 @@ def test_page_of_the_agreement_says_what_its_command_finds(tmp_path, monkeypatch
         assert '{} (p = {})'.format(*text) in page
 
 
-METHODS = 'mummi', 'cvrl', 'dreamer'
-WALKER = [(f'dmc_walker_{task}', method) for task in ('stand', 'walk') for method in METHODS]
-OTHERS = [*(('dmc_cheetah_run', method) for method in METHODS),
-          *(('dmc_finger_spin', method) for method in METHODS)]
+SPEC = importlib.util.spec_from_file_location('tables', RESULTS / 'tables.py')
+tables = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(tables)
+WITH_TABLES = [path for path in tables.PAGES
+               if tables.ASKED.search(path.read_text(encoding='utf-8'))]
 
 
-def found(question, columns):
-    """What a table says of a condition -> [(mean, deviation of episodes)], a column for each
-    (task, method) of `columns`; and their means of training by bins."""
-    groups = logs.load([RESULTS / question / 'runs'])
-    judged = {}
-    for part, name in (
-            ('ratio', 'drop-out chance {:g}'), ('without', '{} gone'), ('only', '{} alone')):
-        for task, method in columns:
-            for key, row in summaries.evaluations(groups[task][method], part).iterrows():
-                judged.setdefault(name.format(key), []).append((row['mean'], row['deviation']))
-    judged['nothing'] = judged.pop('drop-out chance 0')
-    curves = pd.read_csv(RESULTS / question / 'figures' / 'returns.csv').groupby(
-        ['task', 'method'])['mean']
-    return judged, [curves.get_group(column).round().astype(int).tolist() for column in columns]
+@pytest.mark.parametrize('path', WITH_TABLES, ids=lambda path: path.parent.name)
+def test_tables_of_a_page_are_those_of_its_runs(path):
+    page = path.read_text(encoding='utf-8')
+    assert tables.filled(page) == page, 'make results writes them again'
 
 
-def told(judged):
-    """Condition -> the cells of a page's table."""
-    return {name: [
-        f'{mean:.0f} ± {deviation:.0f}' + f' ({mean / full:.2f})' * (name != 'nothing')
-        for (mean, deviation), (full, _) in zip(row, judged['nothing'], strict=True)]
-        for name, row in judged.items()}
+def test_which_pages_have_tables_that_are_written():
+    count = {path.parent.relative_to(ROOT).as_posix(): len(
+        tables.ASKED.findall(path.read_text(encoding='utf-8'))) for path in WITH_TABLES}
+    assert count == {'.': 1, 'results/hour': 2, 'results/paper': 1, 'results/study': 3}
 
 
-def cells(page, head):
-    """First cell -> the others of the table whose head begins so."""
-    rows = page.partition(f'| {head} |')[2].partition('\n\n')[0].splitlines()[2:]
-    return {name: rest for name, *rest in (row.strip('| ').split(' | ') for row in rows)}
+def episodes_of(folder, name='episodes.csv'):
+    with open(ROOT / folder / name, encoding='utf-8', newline='') as file:
+        return list(csv.DictReader(file))
 
 
-def test_tables_of_the_hour_are_those_of_its_runs():
-    judged, curves = found('hour', WALKER)
-    page = (RESULTS / 'hour' / 'README.md').read_text(encoding='utf-8')
-    assert cells(page, 'missing') == told(judged) and len(judged) == 10
-    for row, curve in zip(cells(page, 'training return').values(), curves, strict=True):
-        numbers = [int(cell) for cell in row[:12] if cell.strip()]
-        assert numbers == curve[6:]  # from 80,000 steps on
-
-
-def test_readme_has_the_returns_of_the_study_and_of_the_hour():
-    """Each number of its table; which is in bold is the largest."""
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    groups = logs.load([RESULTS / 'study' / 'runs'])
-    rows = cells(readme, 'judged return')
-    assert len(rows) == 2 * len(groups) == 8
-    for name, (*row, seeds) in rows.items():
-        task, _, condition = name.partition(', ')
-        columns = [(f'dmc_{task}', method) for method in METHODS]
-        judged, _ = found('study', columns)
-        wanted = [round(mean) for mean, _ in judged[condition.removesuffix(' missing')]]
-        assert [int(cell.strip('*')) for cell in row] == wanted, name
-        assert ['**' in cell for cell in row] == [mean == max(wanted) for mean in wanted], name
-        counts = [str(len(groups[task][method])) for task, method in columns]
-        assert seeds == ', '.join(counts), name
-    hour = [round(mean) for mean, _ in found('hour', WALKER)[0]['nothing']]
-    assert 'on walker_stand {}, {} and {}, on walker_walk {}, {} and {}'.format(*hour) in readme
-
-
-def test_tables_of_the_study_are_those_of_its_runs():
+def test_a_cell_of_each_kind_of_table_is_the_mean_of_the_rows_of_a_log():
+    """By another way than the tables': the logs' rows, picked and averaged by hand."""
     page = (RESULTS / 'study' / 'README.md').read_text(encoding='utf-8')
-    for columns, head in (WALKER, 'stand: MuMMI'), (OTHERS, 'cheetah: MuMMI'):
-        judged, curves = found('study', columns)
-        assert cells(page, f'missing | {head}') == told(judged) and len(judged) == 10
-        rows = cells(page, 'training return')
-        for (task, method), curve in zip(columns, curves, strict=True):
-            name = f'{task.split("_")[2 if "walker" in task else 1]}, {method}'
-            # Of MuMMI's seeds on walker_stand, a row each, the means are of both.
-            seeds = [row[:8] for key, row in rows.items() if key.lower().startswith(name)]
-            assert seeds
-            means = [sum(map(int, bins)) / len(seeds) for bins in zip(*seeds, strict=True)]
-            assert means == pytest.approx(curve, abs=0.5 * len(seeds))
+    folders = [f'results/study/runs/dmc_walker_stand/cvrl/{seed}' for seed in (0, 1)]
+    own = [float(row['return']) for row in episodes_of(folders[1])
+           if row['mode'] == 'train' and 30000 < float(row['step']) <= 40000]
+    line = next(line for line in page.splitlines() if line.startswith('| walker_stand, CVRL 1 |'))
+    assert int(line.split(' | ')[2]) == round(statistics.mean(own))
+    evaluated = [float(row['return']) for row in episodes_of(folders[1])
+                 if row['mode'] == 'eval' and float(row['step']) >= 20000]
+    assert line.split(' | ')[-1].strip(' |') == ', '.join(f'{value:.0f}' for value in evaluated)
+
+    whole, touch = ([[float(row['return']) for row in episodes_of(folder, 'results.csv')
+                      if row['condition'] == condition and row[column] == value]
+                     for folder in folders] for condition, column, value in (
+                         ('ratio', 'ratio', '0'), ('only', 'sensor', 'touch')))
+    full, mean = (statistics.mean(map(statistics.mean, returns)) for returns in (whole, touch))
+    deviation = statistics.stdev([value for returns in touch for value in returns])
+    line = next(line for line in page.splitlines() if line.startswith('| touch alone |'))
+    assert line.split(' | ')[2] == f'{mean:.0f} ± {deviation:.0f} ({mean / full:.2f})'
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    line = next(line for line in readme.splitlines()
+                if line.startswith('| walker_stand, nothing missing |'))
+    assert line.split(' | ')[2].strip('*') == f'{full:.0f}'
 
 
-def test_table_of_the_default_preset_is_that_of_its_run():
-    folder = RESULTS / 'paper'
-    page = (folder / 'README.md').read_text(encoding='utf-8')
-    metrics = pd.read_csv(folder / 'runs/dmc_walker_walk/mummi/0/metrics.csv').set_index('updates')
-    digits = {'image_loss': 2, 'depth_loss': 2, 'find_image_depth': 2, 'divergence': 1,
-              'imagined_reward': 2, 'value': 1, 'actor_entropy': 0}
-    rows = cells(page, 'updates')
-    assert list(rows) == ['10', '70', '100', '200', '300', '400', '420']
-    for updates, (steps, *told) in rows.items():
-        row = metrics.loc[int(updates)]
-        assert steps == f'{row["step"]:,.0f}'
-        assert told == [f'{row[name]:.{places}f}' for name, places in digits.items()], updates
+def test_readme_has_the_returns_of_the_hour():
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    _, rows = tables.judged('results/hour', 'dmc_walker_stand', 'dmc_walker_walk')
+    nothing, *means = (cell.partition(' ')[0] for cell in rows[0])
+    assert nothing == 'nothing'
+    assert 'on walker_stand {}, {} and {}, on walker_walk {}, {} and {}'.format(*means) in readme
