@@ -63,7 +63,6 @@ SQUARE_PIXELS = ['-vf', 'scale=iw*sar:ih,setsar=1']
 DRAWN = {'natural_train.pkl': (0, 24), 'natural_valid.pkl': (1, 8)}
 FRAMES = 10_000  # of a drawn or imported video at the most: 24 such videos are 3 GB
 MOST_PARTS = 100_000  # of a pickle; one array has less than a hundred
-PICTURES = '.png', '.jpg', '.jpeg'  # as which a contact sheet is written
 KNOWN = frozenset((
     'numpy.core.multiarray._reconstruct', 'numpy._core.multiarray._reconstruct',
     'numpy.core.numeric._frombuffer', 'numpy._core.numeric._frombuffer',

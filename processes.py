@@ -21,7 +21,7 @@ import tqdm
 
 from config import SENSORS, UserError
 from environments import Broken
-from workers import Died, Worker, arrays, checked, ended, shared, spawning
+from workers import Died, Worker, arrays, checked, end_with_parent, ended, shared, spawning
 from wrappers import background_videos, make
 
 DEATHS = 3  # of a worker in a row, at which a run stops
@@ -53,6 +53,10 @@ def describe(config):
             process.start()
         sender.close()
         try:
+            if not receiver.poll(config.env_timeout):
+                raise UserError(
+                    f'the process that builds the environment gave no answer for '
+                    f'{config.env_timeout:g} seconds (--env_timeout)')
             answer = receiver.recv()
         except (EOFError, OSError):  # it ended before its answer, or amid it
             process.join()
@@ -66,6 +70,7 @@ def describe(config):
 
 
 def _describe(config, sender):
+    end_with_parent()
     # What a library says while half-built objects are taken down; the reason is sent.
     sys.unraisablehook = lambda _: None
     try:
@@ -153,8 +158,16 @@ class _Vector(gymnasium.vector.VectorEnv):
         return [worker.process for worker in self.workers]
 
     def reset(self, *, seed=None, options=None):
-        """Begin an episode in every environment, by a list of seeds or the next in turn."""
-        self.seeds = [following(s) for s in self.seeds] if seed is None else [int(s) for s in seed]
+        """Begin an episode in every environment, by a list of seeds or the next in turn; an int is
+        the seed of the first, and one more is that of each after it. ValueError for a list of
+        another length."""
+        if isinstance(seed, (int, np.integer)):
+            seed = [int(seed) + index for index in range(self.num_envs)]
+        seed = [None] * self.num_envs if seed is None else list(seed)
+        if len(seed) != self.num_envs:
+            raise ValueError(f'{len(seed)} seeds for {self.num_envs} environments')
+        self.seeds = [following(own) if new is None else int(new)
+                      for own, new in zip(self.seeds, seed)]
         self.options = options
         observations, _, _, _, infos = self._all('reset', [(s, options) for s in self.seeds])
         return observations, infos
@@ -180,7 +193,8 @@ class _Vector(gymnasium.vector.VectorEnv):
         answers = []
         for index, taken in enumerate(actions):
             try:
-                answers.append(self.workers[index].answer(1 + len(taken or ())))
+                answers.append([
+                    self.workers[index].answer() for _ in range(1 + len(taken or ()))])
             except Died as error:
                 self._again(index, error)
                 answers.append(None)
@@ -189,18 +203,25 @@ class _Vector(gymnasium.vector.VectorEnv):
     def _all(self, command, words):
         for worker, arguments in zip(self.workers, words):
             worker.ask(command, *arguments)
-        answers, infos = [], {}
+        answers, infos, wrong = [], {}, None
         for index, worker in enumerate(self.workers):
             try:
                 answers.append(worker.answer())
             except Died as error:
                 answers.append(self._again(index, error))
+            except UserError:
+                raise
+            except Exception as error:  # the others' answers are of this step, and of no later one
+                wrong = wrong or error
+                answers.append((0.0, False, False, {}))
             infos = self._add_info(infos, answers[-1][3], index)
         rewards, terminated, truncated, _ = zip(*answers)
         self.ended = [bool(a or b) for a, b in zip(terminated, truncated)]
         for index in range(self.num_envs):
             if self.ended[index]:
                 self.deaths[index], self.whole[index] = 0, True
+        if wrong:
+            raise wrong
         # Every row was answered for, so none is half written: also not that of a worker that died
         # as it wrote, since the next one has written it anew.
         return ({key: value.copy() for key, value in self.shown.items()},

@@ -9,11 +9,14 @@
 import contextlib
 import math
 import multiprocessing
+import multiprocessing.connection
 import multiprocessing.resource_tracker
+import os
 import pickle
 import select
 import signal
 import sys
+import threading
 import time
 import traceback
 import types
@@ -118,17 +121,17 @@ class Worker:
 
     def ready(self):
         """Wait until the environment is built; its `UserError` is raised."""
-        self._receive(self.limit)
+        self._receive()
 
-    def answer(self, steps=1):
-        """What the command gave; `Died` where nothing comes for so many steps. An error of the
-        environment is raised."""
-        answer = self._receive(self.limit * steps)
+    def answer(self):
+        """What the command gave (the next of it, where it gives several); `Died` where nothing
+        comes in time. An error of the environment is raised."""
+        answer = self._receive()
         self.answered = True
         return answer
 
-    def _receive(self, limit):
-        until, stop = time.monotonic() + limit, None
+    def _receive(self):
+        until, stop = time.monotonic() + self.limit, None
         try:
             while not self.silence.poll(LOOK):
                 now = time.monotonic()
@@ -137,7 +140,7 @@ class Worker:
                     if now > stop:
                         stopping.check()
                 if now > until:
-                    raise Died(f'gave no answer for {limit:g} seconds (--env_timeout)')
+                    raise Died(f'gave no answer for {self.limit:g} seconds (--env_timeout)')
             answer = pickle.loads(self.pipe.recv_bytes())
         except (EOFError, OSError):
             raise Died(ENDED) from None
@@ -156,9 +159,21 @@ class Worker:
 # --- In the worker ---
 
 
+def end_with_parent():
+    """End this process when its parent is gone, also amid an environment that hangs."""
+    parent = multiprocessing.parent_process().sentinel
+
+    def watch():
+        multiprocessing.connection.wait([parent])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _work(pipe, config, split, seed, index, neighbours, memory, count):
     """Builds the environment, staggered as `index` of `neighbours`, and answers commands until its
     parent is gone. memory: of `shared`, for `count` observations."""
+    end_with_parent()
     # Errors of the pipe say that the parent is gone, and with it whoever would read a traceback.
     with contextlib.suppress(EOFError, OSError):
         try:
@@ -177,13 +192,18 @@ def _work(pipe, config, split, seed, index, neighbours, memory, count):
             memory, env.observation_space, count).items()}
         while True:
             command, words = pickle.loads(pipe.recv_bytes())
-            try:
-                answer = COMMANDS[command](env, rows, *words)
-            except Broken as error:
-                answer = Died(f'cannot go on, as {error}')
-            except Exception as error:
-                answer = error
-            pipe.send_bytes(_sendable(answer))
+            for answer in _answers(COMMANDS[command], env, rows, *words):
+                pipe.send_bytes(_sendable(answer))
+
+
+def _answers(command, *words):
+    """What a command answers, and the error that ends it."""
+    try:
+        yield from command(*words)
+    except Broken as error:
+        yield Died(f'cannot go on, as {error}')
+    except Exception as error:
+        yield error
 
 
 def _sendable(answer):
@@ -223,16 +243,17 @@ def _reset(env, rows, seed, options):
     observation, info = env.reset(seed=seed, options=options)
     checked(observation)
     _show(observation, rows)
-    return 0.0, False, False, info
+    yield 0.0, False, False, info
 
 
 def _step(env, rows, action, begins):
     if begins is not None:
-        return _reset(env, rows, begins, None)
+        yield from _reset(env, rows, begins, None)
+        return
     observation, *answer = env.step(action)
     checked(observation, answer[0])
     _show(observation, rows)
-    return answer
+    yield answer
 
 
 def _show(observation, rows):
@@ -244,11 +265,14 @@ def _show(observation, rows):
 
 
 def _play(env, rows, seed, actions, whole):
+    """An answer to the reset and one to each action, each behind its observation: an episode may
+    take longer than the answer to one decision may."""
     if whole and isinstance(env, StaggeredStart):
         env.skip()
-    observation, info = env.reset(seed=seed)
-    return [(observation, 0.0, False, False, info), *(
-        env.step(action) for action in actions or ())]
+    asked = [_reset(env, rows, seed, None), *(
+        _step(env, rows, action, None) for action in actions or ())]
+    for (answer,) in asked:
+        yield {key: row.copy() for key, row in rows.items()}, *answer
 
 
 COMMANDS = {'reset': _reset, 'step': _step, 'play': _play}

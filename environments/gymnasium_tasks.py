@@ -58,9 +58,11 @@ def register(module, task):
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
+        if module.startswith('.'):  # relative to no package
+            raise ModuleNotFoundError(name=module)
         importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != module.split('.')[0]:
+        if not f'{module}.'.startswith(f'{error.name}.'):
             raise  # something that the module itself imports
         if module in PACKAGES.values():
             raise missing(task, f'the package {module}') from None

@@ -41,12 +41,6 @@ def mel_filters(size):
     return (triangles / triangles.sum(1, keepdims=True)).astype(np.float32)
 
 
-def band_centres():
-    """The frequencies of the middles of the 32 bands, in Hz."""
-    ends = 2595 * np.log10(1 + np.array([LOWEST, RATE / 2]) / 700)
-    return 700 * (10 ** (np.linspace(*ends, BANDS + 2)[1:-1] / 2595) - 1)
-
-
 class Levels:
     """Samples [count] as levels float32 [32] of mel bands, in decibels over the room's noise:
     10 log10(1 + power / noise). So the noise alone has about 3, and no sound at all has 0."""

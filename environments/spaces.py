@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 from config import UserError
-from environments import SIZE
+from environments import SIZE, Broken
 
 # A choice of several parts is one choice among all their combinations, up to so many.
 MOST_CHOICES = 1024
@@ -58,12 +58,12 @@ def control(space):
     if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
         first = getattr(space, 'start', 0)
         counts = getattr(space, 'nvec', np.full(space.shape, 2))
-        total = int(np.prod(counts.astype(float)))
+        total = np.prod(counts.astype(float))  # it may have no whole number of its size
         if total <= MOST_CHOICES:
             def combined(action):
                 parts = np.array(np.unravel_index(np.argmax(action), counts.ravel()))
                 return (parts.reshape(space.shape) + first).astype(space.dtype)
-            return OneHot(total), combined
+            return OneHot(int(total)), combined
     raise UserError(
         f'its actions, {space}, are none that the agent knows: a Box, or a Discrete, '
         f'MultiDiscrete or MultiBinary of up to {MOST_CHOICES} combinations')
@@ -134,7 +134,9 @@ def picture(value):
     """A picture in grey, colour or colour with alpha, bytes or 0 to 1, as uint8 (64, 64, 3)."""
     value = np.asarray(value)
     if value.dtype != np.uint8:
-        value = np.round(255 * value).astype(np.uint8)
+        if not np.isfinite(value).all():
+            raise Broken('a number of its picture is not finite')
+        value = np.clip(np.round(255 * value), 0, 255).astype(np.uint8)
     value = value[..., None] if value.ndim == 2 else value
     if _channel_axis(value.shape) == 0:
         value = np.moveaxis(value, 0, -1)

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from config import SENSORS, UserError
-from environments import SIZE, no_opengl, stable
+from environments import SIZE, chosen, no_opengl, stable
 from environments.sound import BANDS, Ear
 from environments.table import FAR, MARKS, NEAR, TIMESTEP, Dirt, scene
 
@@ -105,7 +105,6 @@ class Audio:
 
 READERS = {'image': Image, 'depth': Depth, 'touch': Touch, 'proprioception': Proprioception,
            'audio': Audio}
-USUAL = 'image', 'depth', 'touch'  # of --sensors all
 
 
 def make(config, seed):
@@ -146,19 +145,17 @@ class WipeTable(gymnasium.Env):
         self._sole = model.name2id('sole', 'site')
         self._jacobian = np.zeros((6, model.nv))
         readers = {name: READERS[name]() for name in SENSORS if name in READERS}
-        chosen = USUAL if sensors == 'all' else sensors.split(',')
-        for lacking in sorted(set(chosen) - set(readers)):
-            raise UserError(
-                f'{task} has no sensor {lacking}; type --sensors {",".join(readers)}, or some of '
-                'them')
-        self.readers = {name: part for name, part in readers.items() if name in chosen}
+        if sensors == 'all':
+            readers = {name: part for name, part in readers.items() if not SENSORS[name].by_name}
+        self.readers = chosen(task, readers, sensors)
         self.observation_space = gymnasium.spaces.Dict({
             name: reader.space for name, reader in self.readers.items()})
         self.ear = Ear(self.physics, action_repeat * STEP) if 'audio' in self.readers else None
         self.action_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
         # Depth is always seen: it tells the background.
         seen = any(SENSORS[name].kind == 'picture' for name in self.readers)
-        self.camera = seen and control_suite.Camera(self.physics, 'view', render, USUAL)
+        self.camera = seen and control_suite.Camera(
+            self.physics, 'view', render, ('image', 'depth'))
 
     def reset(self, *, seed=None, options=None):
         from dm_control.utils import inverse_kinematics

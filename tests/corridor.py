@@ -84,6 +84,24 @@ class Ill(Numbers):
         return observation, np.nan if action[0] > 2 else reward, *rest
 
 
+class Hanging(Numbers):
+    """It hangs where the first action is above 2; with `born`, from the beginning."""
+
+    def __init__(self, born=False, **_):
+        super().__init__()
+        self.born = born
+
+    def reset(self, *, seed=None, options=None):
+        while self.born:
+            pass
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        while action[0] > 2:
+            pass
+        return super().step(action)
+
+
 class Deaf(Numbers):
     """Nothing to be seen but words."""
 
@@ -138,6 +156,8 @@ class Cameras(Numbers):
 gymnasium.register('Cameras-v0', Cameras)
 gymnasium.register('Corridor-v0', Corridor, max_episode_steps=6)
 gymnasium.register('Endless-v0', Numbers)
+gymnasium.register('Hanging-v0', Hanging)
+gymnasium.register('HangingBorn-v0', Hanging, kwargs={'born': True})
 gymnasium.register('Ill-v0', Ill)
 gymnasium.register('IllBorn-v0', Ill, kwargs=dict(born=True))
 gymnasium.register('Deaf-v0', Deaf)

@@ -13,6 +13,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import commandline
+import environments
 import wrappers
 from config import SENSORS, Method, UserError
 from environments import atari, gymnasium_tasks, spaces
@@ -144,6 +145,8 @@ def test_sensors_that_a_task_cannot_have_are_named(words, parts):
 @pytest.mark.parametrize('task, parts', [
     ('gym_corridor:Corridoor-v0', ['no task gym_corridor:Corridoor-v0', 'Corridor']),
     ('gym_nowhere:Task-v0', ['no module nowhere', 'PYTHONPATH']),
+    ('gym_json.nowhere:Task-v0', ['no module json.nowhere', 'PYTHONPATH']),
+    ('gym_.nowhere:Task-v0', ['no module .nowhere', 'PYTHONPATH']),
     ('gym_corridor:Deaf-v0', ['observes nothing']),
     ('gym_HalfCheetah-v3', ['cannot be built', 'gymnasium-robotics']),
     ('gym_corridor:Mute-v0', ['gym_corridor:Mute-v0', 'MultiDiscrete']),
@@ -268,6 +271,20 @@ def test_every_choice_of_a_space_is_one_of_the_agent_s(space):
     assert len(different) == ours.n and drawn == different
     assert all(ours.contains(x) and sorted(x) == [0] * (ours.n - 1) + [1] for x in (
         ours.sample() for _ in range(20)))
+
+
+@pytest.mark.parametrize('space', [
+    gymnasium.spaces.MultiBinary(2000), gymnasium.spaces.MultiDiscrete([10] * 400)])
+def test_more_choices_than_any_number_holds_are_refused(space):
+    with pytest.raises(UserError, match='of up to 1024 combinations'):
+        spaces.control(space)
+
+
+def test_a_picture_of_numbers_keeps_within_what_bytes_hold():
+    found = spaces.picture(np.full((64, 64, 3), [-0.02, 0.5, 1.02]))
+    assert found[0, 0].tolist() == [0, 128, 255]
+    with pytest.raises(environments.Broken, match='not finite'):
+        spaces.picture(np.full((64, 64, 3), np.nan))
 
 
 # --- Families ---

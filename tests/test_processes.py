@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import gymnasium
 import numpy as np
@@ -323,6 +324,112 @@ def test_an_episode_is_played_again_by_its_seed_and_its_actions(config, descript
         assert len(played[1]) == 1
         wanted = envs.step(actions)
         assert envs.seeds == [seeds[0], processes.following(seeds[1])] and wanted[1][1] == 0
+    finally:
+        envs.close()
+
+
+class Reusing(gymnasium.Env):
+    """One that gives the same array each time, of another type than its space says."""
+
+    def __init__(self):
+        self.position = np.zeros(1)
+
+    def reset(self, *, seed=None, options=None):
+        self.position[:] = seed
+        return {'touch': self.position}, {}
+
+    def step(self, action):
+        self.position += action
+        return {'touch': self.position}, float(self.position[0]), False, False, {}
+
+
+def test_an_episode_that_is_played_again_is_held_as_it_was_seen():
+    rows = {'touch': np.zeros(1, np.float32)}
+    played = list(workers._play(Reusing(), rows, 5, [1.0, 2.0], True))
+    assert [answer[0]['touch'].tolist() for answer in played] == [[5], [6], [8]]
+    assert [answer[1] for answer in played] == [0, 6, 8]
+    assert {answer[0]['touch'].dtype for answer in played} == {np.dtype(np.float32)}
+
+
+def numbers(config, name, **changes):
+    return dataclasses.replace(
+        config, task=f'gym_corridor:{name}-v0', natural=False, miss_ratio=0.0, time_limit=100,
+        **changes)
+
+
+def test_an_environment_that_hangs_is_a_line_wherever_it_does(config):
+    """While it is built, and where an episode is played again, within the time of one answer."""
+    with pytest.raises(UserError, match='builds the environment gave no answer for 5 seconds'):
+        processes.describe(numbers(config, 'HangingBorn', env_timeout=5))
+    hanging = numbers(config, 'Hanging', env_timeout=5)
+    envs = processes.vector(hanging, 'valid', 1, processes.describe(hanging), seed=0)
+    try:
+        still, hang = np.zeros(2, np.float32), np.ones(2, np.float32)
+        assert len(envs.play([3], [[still] * 50], [True])[0]) == 51
+        begun = time.monotonic()
+        assert envs.play([3], [[still] * 50 + [hang]], [True]) is None
+        assert time.monotonic() - begun < 60  # and not 51 times as long as an answer may take
+    finally:
+        envs.close()
+
+
+HANGING = '''
+import sys
+import numpy as np
+import config, processes
+config = config.Config(task='gym_corridor:Hanging-v0', natural=False, miss_ratio=0.0)
+envs = processes.vector(config, 'valid', 1, processes.describe(config), 0)
+envs.reset()
+print(envs.processes[0].pid, flush=True)
+envs.step(np.ones((1, 2), np.float32))
+'''
+
+
+@pytest.mark.parametrize('ending', [signal.SIGTERM, signal.SIGKILL])
+def test_an_environment_that_hangs_ends_with_its_parent(ending):
+    parent = subprocess.Popen(
+        [sys.executable, '-c', HANGING], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "tests"}'})
+    child = int(parent.stdout.readline())
+    time.sleep(0.5)  # for the step
+    parent.send_signal(ending)
+    parent.wait(30)
+    for _ in range(300):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        pytest.fail('the environment lives on')
+
+
+def test_seeds_are_one_each_or_one_to_count_from(config):
+    config = numbers(config, 'Endless')
+    envs = processes.vector(config, 'valid', 2, processes.describe(config), seed=0)
+    try:
+        envs.reset(seed=7)
+        assert envs.seeds == [7, 8]
+        envs.reset(seed=[3, None])
+        assert envs.seeds == [3, processes.following(8)]
+        for wrong in [0], [0, 1, 2]:
+            with pytest.raises(ValueError, match=f'{len(wrong)} seeds for 2 environments'):
+                envs.reset(seed=wrong)
+    finally:
+        envs.close()
+
+
+def test_after_an_error_of_one_environment_the_others_answer_to_the_step_that_is_asked(config):
+    config = numbers(config, 'Endless')
+    envs = processes.vector(config, 'valid', 3, processes.describe(config), seed=0)
+    try:
+        envs.reset()
+        with pytest.raises((AssertionError, ValueError)):
+            envs.step(np.array([[0, 0], [np.nan, 0], [0, 0]], np.float32))
+        actions = np.zeros((3, 2), np.float32)
+        actions[:, 0] = -1, 0, 1  # of -1 to 3, which is the reward of each of two steps
+        assert envs.step(actions)[1].tolist() == [-2, 2, 6]
     finally:
         envs.close()
 
