@@ -54,8 +54,10 @@ class Driver:
         again = np.array(info.get('again', np.zeros(self.count)), bool)
         begins, self.is_first = self.ended, self.ended | again
         self.ended = terminated | truncated
-        steps = np.where(
-            self.is_first, 0, info.get('steps', np.full(self.count, self.action_repeat)))
+        # Those of the rows that tell theirs: gymnasium fills up the others with zeros.
+        told = info.get('_steps', np.full(self.count, 'steps' in info))
+        steps = np.where(told, info.get('steps', 0), self.action_repeat)
+        steps = np.where(self.is_first, 0, steps)
         self.advanced = int(np.sum(steps))  # by this decision; a reset takes none
         self.cut = np.asarray(info.get('cut', np.zeros(self.count, bool)))  # see StaggeredStart
         finished = []

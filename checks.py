@@ -49,6 +49,7 @@ def unused(config, chosen):
             not config.refine_actions, ('refine_rate', 'refine_steps', 'refine_plan')),
         'without --use_sac': (
             not config.use_sac, ('sac_weight', 'critic_rate', 'temperature_rate')),
+        'without --natural': (not config.natural, ('natural_variety',)),
         'with --no-use_dreamer': (not config.use_dreamer, ('entropy_bonus',)),
         'with --kl_balance 1': (config.kl_balance == 1, ('free_nats',)),
         'where all sensors are reconstructed': (losses == {'reconstruct'}, ('bound_weight',))}
@@ -99,11 +100,11 @@ def check(config):
                 f'--corrupt names {sensor}, which is not among --sensors {config.sensors}')
     steps = environments.time_limit(config)
     entries = math.ceil(steps / config.action_repeat) + 1
-    if not judging and steps and config.length > entries:
+    if not judging and steps and config.length > entries and not config.across_episodes:
         raise UserError(
             f'--length {config.length} is more than the {entries} entries of an episode '
             '(one for each action_repeat of the time_limit, and one of the reset); type a smaller '
-            '--length')
+            '--length, or --across_episodes')
     if not judging and config.prefill > config.steps:
         raise UserError(
             f'--prefill {config.prefill} is more than --steps {config.steps}, which include it; '

@@ -252,8 +252,8 @@ class Config:
         False, 'Learn the features by the reward alone, with no loss of the observations '
         '(an ablation of the CVRL paper).', model=True, own=True)
     units: int = option(
-        400, 'Width of the hidden layers of actor, value, reward and discount.', low=1,
-        model=True)
+        400, 'Width of the hidden layers of actor, value, reward and discount, and of the critics '
+        'of soft actor-critic.', low=1, model=True)
     free_nats: float = option(3.0, 'The divergence is not pushed below this, nats.', low=0)
     reward_weight: float = option(
         1.0, "Weight of the reward's loss in the world model's. A reward is a normal of variance "
@@ -322,14 +322,15 @@ class Config:
         'alone. The value learns either way.')
 
     option = section('Optimisers')
-    model_rate: float = option(6e-4, 'Learning rate of the world model.', low=0)
+    model_rate: float = option(
+        6e-4, 'Learning rate of the world model, and of decoders that draw pictures.', low=0)
     actor_rate: float = option(8e-5, 'Learning rate of the actor.', low=0)
     value_rate: float = option(8e-5, 'Learning rate of the value.', low=0)
     critic_rate: float = option(
         8e-5, "Learning rate of soft actor-critic's critics.", low=0)
     temperature_rate: float = option(
         3e-4, "Learning rate of soft actor-critic's temperature.", low=0)
-    clip: float = option(30.0, 'Gradients are clipped to this global norm.', low=0)
+    clip: float = option(30.0, 'Gradients are clipped to this global norm; 0: they are not.', low=0)
     weight_decay: float = option(
         0.0, 'Decoupled weight decay, as a fraction of the learning rate.', low=0)
 

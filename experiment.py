@@ -82,9 +82,22 @@ class Experiment:
         """What the user of an agent should know of this machine and this task, a line each."""
         unread = self.description.unread
         return list(filter(None, (
-            devices.advice(), agent.planner.advice(), unread and (
+            devices.advice(), agent.planner.advice(), self.actions.advice(self.config),
+            *map(self._absent, ('miss_ratio', 'withhold', 'sensor_loss', 'bound_weight')),
+            unread and (
                 f'warning: no sensor reads {", ".join(unread)} of {self.config.task}, a picture; '
-                f'type for example --sensor_map depth={unread[0]} (docs/tasks.md)'))))
+                f'type for example --sensor_map image={unread[0]}, or depth={unread[0]} where it '
+                'has one channel (docs/tasks.md)'))))
+
+    def _absent(self, option):
+        """A line on sensors that `option` names and the task has not; or None."""
+        value = getattr(self.config, option)
+        names = value if isinstance(value, dict) else (
+            part.split('=')[0].strip() for part in str(value).split(',') if '=' in part)
+        if others := [name for name in names if name not in self.sensors]:
+            return (f'--{option} of {" and ".join(others)} does nothing: {self.config.task} has '
+                    f'{", ".join(self.sensors)}')
+        return None
 
     def agent(self):
         """A fresh agent; the same seed gives the same weights, however many devices there are."""
@@ -172,7 +185,8 @@ class Trained:
 
     def __init__(self, experiment):
         self.experiment = experiment
-        self.agent, self.step, _ = experiment.restored()
+        with tools.keeping_generators():  # they are the caller's
+            self.agent, self.step, _ = experiment.restored()
 
     def environments(self, count=1, split='valid', seed=0):
         """`count` environments of its task, see `processes.vector`."""
@@ -181,7 +195,7 @@ class Trained:
     def policy(self, observation, state=None):
         """(actions, next state): the actor's mode in a sampled latent, after all that was seen
         since `state` was None, which begins an episode. ValueError for values of other shapes,
-        or that are not finite where a sensor is present.
+        or that are not finite, or not of the sensor's range, where a sensor is present.
 
         observation: sensor -> raw values of N environments [N, ...], actions [N, A]; or of one
         alone [...], actions [A]. A sensor that is left out, or None, is missing, whatever its
@@ -209,8 +223,13 @@ class Trained:
             # A missing sensor gives zeros, as in training, whatever it says.
             there = (present > 0).reshape(count, *[1] * len(shape))
             raw = np.where(there, raw.reshape(count, *shape), 0)
+            space = spaces[sensor]
+            if np.issubdtype(space.dtype, np.integer) and not (
+                    (raw >= space.low) & (raw <= space.high) & (raw == np.round(raw))).all():
+                raise ValueError(f'{sensor} takes whole numbers from {space.low.min()} to '
+                                 f'{space.high.max()}, and what is given has others')
             with np.errstate(over='ignore'):
-                raw = raw.astype(spaces[sensor].dtype)
+                raw = raw.astype(space.dtype)
             if not np.isfinite(raw).all():
                 raise ValueError(f'{sensor} is not finite as {raw.dtype}; give it the flag 0 where '
                                  'it is missing')

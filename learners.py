@@ -17,6 +17,7 @@ import tensorflow as tf
 import networks
 import replicas
 from config import flag, ratios
+from models import Representation
 from optimisers import adam, minimise
 from soft_actor_critic import departures
 
@@ -165,15 +166,18 @@ class PictureLearner(tf.Module):
     def parts(self):
         return {'decoders (for pictures)': self.optimiser.trained}
 
-    def reconstruct(self, features):
-        """sensor -> scaled predictions [..., *shape]."""
-        return {sensor: decoder(features) for sensor, decoder in self.decoders.items()}
+    reconstruct = Representation.reconstruct
+
+    def chosen(self, total):
+        """Which of the `total` entries of a batch, which is drawn itself, are learned. The agent's
+        random numbers are left to the others: they are the same with and without pictures."""
+        frames = min(total, max(1, self.frames // replicas.count()))
+        seed = [replicas.number(), replicas.own(self.optimiser.count)]
+        return tf.random.stateless_uniform([frames], seed, maxval=total, dtype=tf.int32)
 
     def learn(self, posterior, batch, random):
         features = posterior.features()
-        total = features.shape[0] * features.shape[1]
-        frames = max(1, self.frames // replicas.count())
-        rows = random.uniform([min(frames, total)], maxval=total, dtype=tf.int32)
+        rows = self.chosen(features.shape[0] * features.shape[1])
         features = networks.entries(features, rows)
         keys = [key for sensor in self.shapes for key in (sensor, flag(sensor))]
         observation = {key: networks.entries(batch[key], rows) for key in keys}

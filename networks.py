@@ -16,7 +16,7 @@ import replicas
 from config import SENSORS, flag
 from convolutions import transposed
 
-tfd, tfb = tfp.distributions, tfp.bijectors
+tfd = tfp.distributions
 
 
 def glorot(*shape):
@@ -263,7 +263,7 @@ def normal(parameters):
 def entries(x, rows):
     """The entries `rows` [R] of x [B, L, ...], counted through the whole batch: [R, ...]."""
     flat = tf.reshape(x, [-1, *x.shape[2:]])
-    if x.dtype != tf.uint8:
+    if x.dtype != tf.uint8 or flat.shape[1:].num_elements() % 4:
         return tf.gather(flat, rows)
     # TensorFlow gathers bytes on the processor alone, and would fetch the batch from a GPU for
     # it: four bytes at a time they are numbers that it gathers anywhere. No value is copied.

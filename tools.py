@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import pathlib
+import random
 import re
 
 import numpy as np
@@ -38,7 +39,7 @@ class Table:
             whole = content[:content.rfind(b'\n') + 1]
             if valid and self._damaged(whole, valid):
                 kept = self.rows(valid)
-                aside = files.set_aside(self.path)
+                aside = files.set_aside(self.path, copy=True)  # what is readable stays there
                 report(f'warning: damaged rows in {self.path}; {len(kept)} can be read, and the '
                        f'file is set aside as {aside}')
                 self.replace(kept)
@@ -327,6 +328,17 @@ class Checkpoints:
     def _shapes(self):
         """The shapes of all values that a checkpoint holds, sorted."""
         return sorted(tuple(part.shape) for part in self._variables())
+
+
+@contextlib.contextmanager
+def keeping_generators():
+    """Afterwards the global generators of Python and numpy go on where they were."""
+    before = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
 
 
 def seed_everything(seed):

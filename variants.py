@@ -55,5 +55,6 @@ def name(method, config):
         f'{rebuilt} reconstructed': rebuilt,
         'with SAC': config.use_sac and config.use_dreamer,
         'SAC alone': config.use_sac and not config.use_dreamer,
-        'no planning': method == 'cvrl' and not config.refine_actions}
+        'no planning': method == 'cvrl' and not (
+            config.refine_actions or config.search_candidates)}
     return ', '.join([method, *(text for text, holds in words.items() if holds)])

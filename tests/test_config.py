@@ -346,6 +346,7 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, 
     (['--task', 'wipe_table', '--length', '300'], ['--length 300', 'the 201 entries']),
     (['--no-refine_actions', '--refine_rate', '0.1'], [
         '--refine_rate does nothing without --refine_actions; leave it out']),
+    (['--natural_variety'], ['--natural_variety does nothing without --natural; leave it out']),
     (['--sac_weight', '0.3'], ['--sac_weight does nothing without --use_sac']),
     (['--use_sac', '--no-use_dreamer', '--entropy_bonus', '1'], [
         '--entropy_bonus does nothing with --no-use_dreamer']),
@@ -589,6 +590,8 @@ def test_longest_sequence_is_the_entries_of_an_episode():
     assert parse(*words, '--length', '51').length == 51
     with pytest.raises(UserError, match='52 is more than the 51 entries'):
         parse(*words, '--length', '52')
+    # Sequences that go on into the next episode may be longer.
+    assert parse(*words, '--length', '52', '--across_episodes').length == 52
     # Nothing is learned where a run is judged, on shorter episodes too.
     checks.check(dataclasses.replace(parse(*words), length=52, test=True))
 

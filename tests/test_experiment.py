@@ -1,5 +1,8 @@
 """Tests of the schedule of a run, changed and killed at any time, and of where a run begins."""
 
+import dataclasses
+import types
+
 import helpers
 import numpy as np
 import pytest
@@ -8,8 +11,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import actions
 import processes
 from config import Config, UserError
+from environments.spaces import OneHot
 from experiment import Experiment, Progress
 
 # --- The schedule --------------------------------------------------------------------------
@@ -174,3 +179,25 @@ def test_agents_of_one_seed_are_the_same_and_of_another_are_not(tmp_path):
 def test_an_experiment_without_a_checkpoint_has_no_agent_to_judge(tmp_path):
     with pytest.raises(UserError, match='no checkpoint in'):
         stubs.Experiment(tmp_path).restored()
+
+
+def test_options_of_sensors_and_actions_that_the_task_has_not_are_told(tmp_path):
+    planner = types.SimpleNamespace(planner=types.SimpleNamespace(advice=lambda: None))
+
+    def said(*words):
+        return [line for line in stubs.Experiment(tmp_path, *words).advice(planner)
+                if 'does nothing' in line]
+    assert not said('--miss_ratio', 'touch=0.3', '--sensor_loss', 'reconstruct')
+    assert said(
+        '--miss_ratio', 'image=0.3,touch=0.1', '--sensor_loss', 'depth=reconstruct',
+        '--explore_epsilon', '0.2') == [
+        '--explore_epsilon is for actions that are choices, and does nothing: those of '
+        'dmc_walker_walk are numbers',
+        '--miss_ratio of image does nothing: dmc_walker_walk has touch',
+        '--sensor_loss of depth does nothing: dmc_walker_walk has touch']
+    config = helpers.settings('mummi', '--task', 'gym_CartPole-v1', '--explore_noise', '0.1')
+    choices = actions.of(OneHot(2), config)
+    assert choices.advice(config) == (
+        '--explore_noise is for actions that are numbers, and does nothing: those of '
+        'gym_CartPole-v1 are choices')
+    assert choices.advice(dataclasses.replace(config, explore_noise=0.3)) is None

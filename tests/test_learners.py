@@ -226,14 +226,17 @@ def test_each_loss_changes_its_own_part_and_no_other(method, eager):
 
 @pytest.mark.parametrize('method', ['mummi', 'cvrl'])
 def test_decoders_for_pictures_change_nothing_else(method, eager):
+    """Not the random numbers of later updates either, nor those of acting."""
     batch = helpers.tensors(helpers.sequences())
     results = []
     for frames in 8, 0:
         agent = helpers.build(method, '--probe_frames', str(frames))
         assert ('pictures' in agent.learners) == bool(frames)
-        metrics = agent.train(batch)
+        for _ in range(2):
+            metrics = agent.train(batch)
         results.append(helpers.values(
-            agent.world.trainable_variables + agent.behaviour.trainable_variables))
+            agent.world.trainable_variables + agent.behaviour.trainable_variables) + [
+                agent.random.normal([3]).numpy()])
         assert ('decoders_loss' in metrics) == bool(frames)
     for one, other in zip(*results, strict=True):
         close(one, other, 1e-6)
@@ -242,6 +245,7 @@ def test_decoders_for_pictures_change_nothing_else(method, eager):
 def test_decoders_for_pictures_learn_the_loss_of_the_frames_that_they_are_shown(eager):
     agent = helpers.build('cvrl', '--clip', '0')
     agent.random = agent.judging = helpers.constant_noise()
+    agent.learners['pictures'].chosen = lambda total: tf.range(8)
     batch = helpers.sequences()
     noise = tf.fill([4, 8, agent.config.stoch], 0.5)
     _, _, posterior, _ = plain_model_loss(agent.world, helpers.tensors(batch), noise)
@@ -333,6 +337,10 @@ def test_first_updates_are_those_that_equal_the_release(method, words, monkeypat
     # At that revision the ends of a task were starts of imagination like all others.
     monkeypatch.setattr(agent.behaviour, 'losses', lambda world, features, entropy, alive: losses(
         world, features, entropy))
+    if pictures := agent.learners.get('pictures'):
+        # ... and which frames the pictures learn was drawn by the agent's generator.
+        pictures.chosen = lambda total: agent.random.uniform(
+            [min(pictures.frames, total)], maxval=total, dtype=tf.int32)
     for seed, wanted in enumerate(GOLDEN[method]):
         metrics = agent.train(helpers.tensors(helpers.sequences(seed=seed)))
         np.testing.assert_allclose(

@@ -289,6 +289,7 @@ def test_agreement_is_measured_over_the_whole_batch_evenly(length):
 @pytest.mark.parametrize('wrap', [lambda function: function, tf.function(jit_compile=True)])
 def test_entries_are_counted_through_the_whole_batch_whatever_their_type(wrap):
     arrays = helpers.observations(3, 5)
+    arrays['bytes'] = np.arange(45, dtype=np.uint8).reshape(3, 5, 3)  # no whole words
     rows = np.array([14, 0, 7, 7], np.int32)
     for array in arrays.values():
         found = wrap(networks.entries)(tf.constant(array), tf.constant(rows))

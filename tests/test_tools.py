@@ -178,6 +178,19 @@ def valid(row):
     return tools.valid_row(row, ('step',))
 
 
+def test_a_damaged_table_keeps_its_rows_where_the_disk_is_full(tmp_path, monkeypatch):
+    path = tmp_path / 'log.csv'
+    path.write_bytes(b'step,mode,value\n1,train,0.5\nx,train,0.5\n')
+
+    def full(*_, **__):
+        raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(tools.Table, 'replace', full)
+    with pytest.raises(OSError, match='No space'):
+        tools.Table(path, valid)
+    monkeypatch.undo()
+    assert [row['step'] for row in tools.Table(path, valid, lambda line: None).rows()] == ['1']
+
+
 @pytest.mark.parametrize('damage, kept', [
     (lambda c: c.replace(b'2,train', b'2,tr\xffin'), [1, 3]),
     (lambda c: c.replace(b'2,train', b'2,trXin'), [1, 3]),
