@@ -6,14 +6,7 @@ import shlex
 
 import provenance
 import variants
-from logs import told
-
-# How each condition of results.csv is told; see evaluation.conditions.
-TOLD = {
-    'ratio': lambda sensor, ratio: f'drop-out chance {ratio:g}' if ratio else 'nothing missing',
-    'without': lambda sensor, ratio: f'{sensor} gone',
-    'only': lambda sensor, ratio: f'{sensor} alone',
-    'corrupt': lambda sensor, ratio: f'fault {sensor.replace("+", " + ")}'}
+from logs import condition_name, told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +37,16 @@ def returns(results):
         found = rows['return'].astype(float)
         mean = found.mean()
         spread = told(found.std(), mean, 0) if len(found) > 1 else '-'
-        lines.append(f'| {TOLD[condition](sensor, ratio)} | {told(mean, digits=0)} | {spread} | '
-                     f'{len(found)} |')
+        lines.append(f'| {condition_name(condition, sensor or ratio)} | {told(mean, digits=0)} | '
+                     f'{spread} | {len(found)} |')
     return '\n'.join(lines)
 
 
-def text(experiment, config, step, updates, seconds, revisions, stored, results, folder):
+def text(experiment, config, step, updates, seconds, history, stored, results, folder):
     """The card.
 
     experiment: that is exported; config: the settings of its training. step, updates, seconds: how
-    far it was. revisions: of the code that trained it. stored: `Stored`. results: rows of
+    far it was. history: `provenance.history` of the run. stored: `Stored`. results: rows of
     results.csv of this state. folder: where it goes, as it was typed.
     """
     method, name = experiment.method, variants.name(experiment.method.name, config)
@@ -64,8 +57,9 @@ def text(experiment, config, step, updates, seconds, revisions, stored, results,
         'task': f'`{config.task}`, by {", ".join(experiment.sensors)}',
         'method': f'{name}, preset {config.preset}, seed {config.seed}',
         'trained': f'{step:,} steps, {updates:,} updates, {_time(seconds)}',
+        'settings changed': '; '.join(history['changes']),
         'begun with': f'the weights of `{config.init}`' if config.init else '',
-        'revision': (', '.join(revisions) or 'not written down by the run') + (
+        'revision': (', '.join(history['revisions']) or 'not written down by the run') + (
             f'; exported by {provenance.revision() or "a copy without a repository"}'),
         'values': f'{stored} (`weights.npz`; no moments of the optimisers). Restored, they are '
                   'float32.'}

@@ -12,9 +12,9 @@ import argparse
 import contextlib
 import os
 import sys
-import tempfile
 
 import commandline
+import files
 import processor
 from config import SENSORS, Config, UserError
 
@@ -52,12 +52,9 @@ def arguments(words=None):
     given = parser.parse_args(words)
     given.outdir = os.path.expanduser(given.outdir)
     try:
-        os.makedirs(given.outdir, exist_ok=True)
-        tempfile.TemporaryFile(dir=given.outdir).close()
-    except OSError as error:
-        commandline.fail(UserError(
-            f'cannot write in the folder {given.outdir}: {error.strerror}; choose another '
-            '--outdir'))
+        files.output_folder(given.outdir)
+    except UserError as error:
+        commandline.fail(error)
     return given
 
 

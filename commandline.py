@@ -281,14 +281,11 @@ def check_init(config, method):
     check_resume(config, method, os.path.join(config.init, 'config.json'), option='--init')
 
 
-def save(config, method, path, revisions=None):
-    """Write the configuration and the method's name as JSON, atomically, with the `revisions` of
-    the code by which the run was trained; default: those that are there already, and this one."""
-    if revisions is None:
-        revisions = provenance.revisions_of(path)
-        revisions += [now for now in [provenance.revision()] if now and now not in revisions]
-    text = json.dumps(
-        {'method': method, 'revisions': revisions} | dataclasses.asdict(config), indent=2)
+def save(config, method, path, history=None):
+    """Write the configuration and the method's name as JSON, atomically, with the run's
+    `provenance.history`; default: what is there already, and this revision."""
+    history = history or provenance.continued(path)
+    text = json.dumps({'method': method} | history | dataclasses.asdict(config), indent=2)
     with files.writing(path) as file:
         file.write(f'{text}\n'.encode())
 

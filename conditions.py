@@ -28,7 +28,7 @@ def draw_missing_ratio(groups, outdir):
         for index, (method, runs) in enumerate(group.items()):
             rows = evaluations(runs, 'ratio')
             drawn += [*rows['mean']]
-            aside = (index - (len(group) - 1) / 2) * 0.08 * gap
+            aside = (index - (len(group) - 1) / 2) * min(0.08, 0.6 / len(group)) * gap
             one.errorbar(
                 rows.index + aside, rows['mean'], rows['deviation'].fillna(0), capsize=2.5,
                 color=style[method][0], marker=style[method][1], markersize=5,

@@ -44,8 +44,10 @@ def arguments(words=None):
     given = parser.parse_args(words)
     given.agent, given.outdir = (
         pathlib.Path(path).expanduser() for path in (given.agent, given.outdir))
-    if not files.writable(given.outdir):
-        commandline.fail(UserError(f'cannot write in {given.outdir}; choose another --outdir'))
+    try:
+        files.output_folder(given.outdir)
+    except UserError as error:
+        commandline.fail(error)
     if not importlib.util.find_spec('minigrid'):
         commandline.fail(UserError(
             'the demo learns a task of minigrid, which is not installed; type make demo, or '

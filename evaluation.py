@@ -13,7 +13,7 @@ import faults
 import files
 from acting import Driver, evaluate, summary
 from config import UserError, flag
-from logs import told
+from logs import condition_name, told
 
 # Environments that test in parallel, where the run's own --envs are fewer.
 ENVIRONMENTS = 5
@@ -172,12 +172,10 @@ def table(results):
     condition, and the mean as a fraction of the mean with nothing missing, as text."""
     groups = results.groupby(['condition', 'sensor', 'ratio'], sort=False)
     full = results[(results.condition == 'ratio') & (results.ratio == 0)]['return'].mean()
-    width = max(24, 3 + results.sensor.str.len().max())
+    width = max(24, 9 + results.sensor.str.len().max())
     lines = [f'{"missing":<{width}}{"return":>9}{"std":>9}{"fraction":>10}{"really missing":>18}']
     for (condition, sensor, ratio), group in groups:
-        name = {'ratio': f'all at {ratio:g}', 'without': f'{sensor} gone',
-                'only': f'all but {sensor} gone',
-                'corrupt': sensor.replace('+', ' + ')}[condition]
+        name = condition_name(condition, sensor or ratio)
         returns = group['return']
         missing = group[[c for c in group if c.startswith('missing_')]].mean()
         fraction = f'{returns.mean() / full:.2f}' if full > 0 else '-'

@@ -10,6 +10,8 @@ import re
 import shutil
 import tempfile
 
+from config import UserError
+
 PARTIAL = '.partial'
 
 # All that TensorFlow writes of a checkpoint: its index, its values, and where it prepares them.
@@ -101,6 +103,17 @@ def alone(path):
     with folder_of(path) as folder:
         lock(folder, wait=True)
         yield
+
+
+def output_folder(path):
+    """Make the folder `path` of --outdir, where it is not there. `UserError` where nothing can be
+    written in it."""
+    try:
+        os.makedirs(path, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise UserError(f'cannot write in the folder {path}: {error.strerror}; choose another '
+                        '--outdir') from None
 
 
 def writable(path):

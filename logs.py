@@ -19,6 +19,7 @@ import commandline
 import config
 import environments
 import files
+import provenance
 import variants
 from config import FREE, UserError  # the runs of one curve may differ in the settings FREE
 
@@ -30,14 +31,15 @@ TEXT = ('mode', 'condition', 'sensor', 'options')  # columns of the logs that ar
 
 @dataclasses.dataclass
 class Run:
-    """A run: its folder, method (as `variants.name` names it), config.Config, episodes.csv and
-    newest part of results.csv."""
+    """A run: its folder, method (as `variants.name` names it), config.Config, episodes.csv,
+    newest part of results.csv, and `provenance.history`."""
 
     folder: str
     method: str
     config: config.Config
     episodes: pd.DataFrame
     results: pd.DataFrame
+    history: dict
 
     @property
     def script(self):
@@ -62,7 +64,8 @@ class Run:
         if self.config.eval_episodes:  # the last of all that a run does
             return self.returns('eval')['step'].max() >= self.config.steps
         # A run stops at its last step, in the middle of the episodes of its environments.
-        longest = environments.time_limit(self.config) or self.episodes['length'].max()
+        longest = environments.time_limit(self.config) or (
+            self.episodes['length'].max() if 'length' in self.episodes else 0)
         within = longest * self.config.envs
         return self.reached > self.config.steps - within
 
@@ -145,6 +148,7 @@ def load_run(folder):
         settings, method = commandline.load(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f'{path} is not a readable configuration') from None
+    history = provenance.history(path)
     path = os.path.join(folder, 'results.csv')
     try:
         episodes = read_steps(
@@ -156,11 +160,16 @@ def load_run(folder):
         print(f'{path}: {other.sum()} rows left out, judged with '
               + ', '.join(results['options'][other].unique()))
         results = results[~other]
+    damaged = (results['condition'] == 'ratio') & ~np.isfinite(results['ratio'])
+    if lost := int(damaged.sum()):
+        print(f'{path}: {lost} damaged line{"s" * (lost > 1)} left out')
+        results = results[~damaged]
     newest = results['step'] == results['step'].max()
     if not newest.all():
         print(f'{path}: {(~newest).sum()} rows of older checkpoints left out')
     method = variants.name(method, settings)
-    return Run(folder, method, settings, episodes, results[newest].reset_index(drop=True))
+    return Run(folder, method, settings, episodes, results[newest].reset_index(drop=True),
+               history)
 
 
 def run_folders(indirs):
@@ -204,24 +213,19 @@ def load(indirs, methods=(), tasks=(), by=()):
     if unknown := [name for name in by if name not in OPTIONS]:
         raise UserError(f'no setting is named {", ".join(unknown)}; there are {", ".join(OPTIONS)}')
     found = collections.defaultdict(list)
-    names = {}
+    seen = set()
     for folder in run_folders(indirs):
         try:
             run = load_run(folder)
         except UserError as error:
             print(f'{folder}: left out, {error}')
             continue
+        seen |= {run.script, run.config.task}
         if not len(run.episodes) and not len(run.results):
             print(f'{folder}: left out, no episode yet')
-        elif run.script in (methods or [run.script]) and (
-                run.config.task in (tasks or [run.config.task])):
-            values = [getattr(run.config, name) for name in by]
-            place = (order(run.script), run.method, [
-                (0, value, '') if isinstance(value, (int, float)) else (1, 0, str(value))
-                for value in values])
+        elif wanted(run, methods, tasks):
             run.method = ', '.join(
-                [run.method, *(f'{name} {value}' for name, value in zip(by, values))])
-            names[run.method] = place
+                [run.method, *(f'{name} {getattr(run.config, name)}' for name in by)])
             found[run.config.task, run.method].append(run)
     for key, runs in found.items():
         found[key] = without_copies(runs)
@@ -229,15 +233,21 @@ def load(indirs, methods=(), tasks=(), by=()):
         raise UserError(
             f'no run with an episode at or below {", ".join(map(str, indirs))} for these methods '
             'and tasks')
+    say_absent(seen, methods, tasks)
     groups = {}
-    for task, method in sorted(found, key=lambda key: (key[0], names[key[1]])):
+    for task, method in sorted(found, key=lambda key: (key[0], order(key[1]))):
         runs = groups.setdefault(task, {})[method] = comparable(found[task, method])
         for run in runs:
             if not run.finished:
                 print(f'{run.folder}: unfinished, {progress(run)}')
+            for change in run.history['changes']:
+                print(f'{run.folder}: other settings {change}')
         if len({run.config.seed for run in runs}) < len(runs):
             print(f'{task}, {method}: several runs have the same seed; each counts as a seed')
     for task, group in groups.items():
+        asked = sorted({run.config.steps for runs in group.values() for run in runs})
+        if len(asked) > 1:
+            print(f'{task}: runs of different lengths, {", ".join(map(short, asked))} steps')
         steps = sorted({run.judged for runs in group.values() for run in runs if run.judged})
         if len(steps) > 1:
             print(f'{task}: judged at different steps, {", ".join(map(short, steps))} '
@@ -247,6 +257,20 @@ def load(indirs, methods=(), tasks=(), by=()):
         if others:
             print(f'{task}: the {"curves" if by else "methods"} differ in {", ".join(others)}')
     return groups
+
+
+def wanted(run, methods, tasks):
+    """Whether `run` is of the `methods` and `tasks` that were asked for; none: of all."""
+    return run.script in (methods or [run.script]) and (
+        run.config.task in (tasks or [run.config.task]))
+
+
+def say_absent(seen, methods, tasks):
+    """A line on each name of `methods` and `tasks` that no run has: `seen` are those of runs."""
+    for option, names in ('methods', methods), ('tasks', tasks):
+        for name in names:
+            if name not in seen:
+                print(f'--{option} {name}: no run here')
 
 
 def without_copies(runs):
@@ -267,13 +291,32 @@ def without_copies(runs):
 
 
 def order(method):
-    """Sorting key: this project's methods first, then the others by name."""
-    return (METHODS.index(method) if method in METHODS else len(METHODS), method)
+    """Sorting key: this project's methods first, then the others by name; those of one script by
+    what makes another method of it, numbers by their size."""
+    script, *words = method.split(', ')
+    return (METHODS.index(script) if script in METHODS else len(METHODS), script,
+            [_by_size(word) for word in words])
+
+
+def _by_size(word):
+    name, _, value = word.rpartition(' ')
+    try:
+        return name, 0, float(value), ''
+    except ValueError:
+        return name, 1, 0.0, value
 
 
 def methods_of(groups):
     """The methods of all tasks, in their order."""
     return sorted({method for group in groups.values() for method in group}, key=order)
+
+
+def condition_name(condition, key):
+    """What --test judged under, in words: a ratio, or a sensor or fault as results.csv has it."""
+    if condition == 'ratio':
+        return f'drop-out chance {key:g}' if key else 'nothing missing'
+    return {'without': f'{key} gone', 'only': f'{key} alone',
+            'corrupt': f'fault {key}'.replace('+', ' + ')}[condition]
 
 
 def settings_of(run):

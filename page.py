@@ -12,7 +12,6 @@ from PIL import Image
 
 import files
 import logs
-import provenance
 
 # Videos are shown at half their size with at most so many frames, for pages that can be sent.
 FRAMES = 100
@@ -129,8 +128,7 @@ def runs_of(groups):
     rows = []
     for task, group in groups.items():
         for method, runs in group.items():
-            revisions = {text for run in runs for text in provenance.revisions_of(
-                os.path.join(run.folder, 'config.json'))}
+            revisions = {text for run in runs for text in run.history['revisions']}
             rows.append([
                 task, method, ', '.join(sorted(str(run.config.seed) for run in runs)),
                 runs[0].config.preset, ', '.join(sorted({logs.progress(run) for run in runs})),

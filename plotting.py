@@ -17,16 +17,15 @@ deviations are of the sample (n - 1).
 """
 
 import argparse
-import collections
 import os
 import sys
-import tempfile
 import textwrap
 
 import numpy as np
 import pandas as pd
 
 import commandline
+import files
 import page
 import references
 from conditions import (
@@ -67,6 +66,7 @@ from summaries import (
     write_table,
 )
 
+NAMED = 4  # so many methods have their names under their points
 # What metrics are drawn against: column, name of the axis.
 AGAINST = {'steps': ('step', 'environment steps'), 'updates': ('updates', 'updates')}
 RANGE = 100  # of the median: where a metric's largest value is above it, its axis is logarithmic
@@ -145,7 +145,6 @@ def draw_aggregate(groups, frame, outdir):
                             for runs, tasks in ENOUGH)
         print(f'no method has {asked} to compare: figure aggregate left out')
         return None
-    late = collections.Counter(run.method for run in everyone(groups) if not run.finished)
     parts = {'end of training (last 10 % of episodes)': frame[frame['at'] == 'final'],
              'evaluation under missing sensors': frame[frame['at'] != 'final']}
     parts = {name: part for name, part in parts.items() if len(part)}
@@ -160,22 +159,26 @@ def draw_aggregate(groups, frame, outdir):
                 str(number) for number in (rows[name].min(), rows[name].max())))
                 for name in ('runs', 'tasks'))
             text = f'{method}, {runs} runs on {tasks} of {len(groups)} tasks'
-            text += f' ({late[method]} unfinished)' if late[method] else ''
+            late = rows['unfinished'].max()
+            text += f' ({late} unfinished)' * bool(late)
             text = textwrap.fill(text, 60)
-            aside = 0.06 * gap * (index - (part['method'].nunique() - 1) / 2)
+            count = part['method'].nunique()
+            aside = min(0.06, 0.6 / count) * gap * (index - (count - 1) / 2)
             one.errorbar(
                 [index] if final else rows['at'].astype(float) + aside, rows['point'],
                 np.maximum(0, [rows['point'] - rows['low'], rows['high'] - rows['point']]),
                 color=colour, marker=marker, capsize=4, label=shown(text))
         if final:
-            one.set_xticks(range(len(part)), [
-                name.replace(', ', '\n') for name in part['method']])
+            # Of many the legend alone has room.
+            names = [name.replace(', ', '\n') for name in part['method']] if (
+                len(part) <= NAMED) else [''] * len(part)
+            one.set_xticks(range(len(part)), names)
             one.set_xlim(-0.6, len(part) - 0.4)
             one.grid(False, axis='x')
         else:
             one.set_xlabel(RATIO_AXIS)
         return_axis(one, part['point'], 'episode return / largest return')
-        lines = max(name.count(', ') for name in part['method']) if final else 1
+        lines = max(name.count('\n') for name in names) if final else 1
         legend(one, 28 + 12 * lines)
     return save(
         figure, 'Interquartile mean over runs and tasks; bars: 95 % interval by t of the trimmed '
@@ -235,11 +238,7 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
         print('--reference has no rows of ' + ', '.join(groups)
               + ', or none with the backgrounds of these runs')
     outside(outdir, indirs)
-    try:
-        os.makedirs(outdir, exist_ok=True)
-        tempfile.TemporaryFile(dir=outdir).close()
-    except OSError as error:
-        raise UserError(f'cannot write in the folder {outdir}: {error.strerror}') from None
+    files.output_folder(outdir)
     # The metrics first, since a wrong name stops it.
     drawn = [draw_losses(groups, outdir, metrics, against) if metrics else None]
     drawn += [draw_returns(groups, outdir, mode, width, smooth, reference)

@@ -23,15 +23,27 @@ def revision():
     return said
 
 
-def revisions_of(path):
-    """The revisions by which the run whose configuration is at `path` was trained; [] where it
-    does not say."""
+def history(path):
+    """What the configuration at `path` says about how its run went: the `revisions` of the code
+    that trained it, and the `changes` of its settings on the way, both lists of texts in their
+    order; empty where it does not say."""
     try:
         with open(path, encoding='utf-8') as file:
-            found = json.load(file)['revisions']
-        return [text for text in found if isinstance(text, str)]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return []
+            values = dict(json.load(file))
+    except (OSError, ValueError, TypeError, RecursionError):
+        values = {}
+    found = {name: values.get(name) for name in ('revisions', 'changes')}
+    return {name: [text for text in texts if isinstance(text, str)]
+            if isinstance(texts, list) else [] for name, texts in found.items()}
+
+
+def continued(path, change=''):
+    """The `history` at `path` with this revision and a `change` of settings."""
+    found = history(path)
+    found['revisions'] += [
+        now for now in [revision()] if now and now not in found['revisions']]
+    found['changes'] += [change] * bool(change)
+    return found
 
 
 def words(config, method):

@@ -30,14 +30,16 @@ def read(path, whose=''):
         frame = frame.astype(dict.fromkeys(numbers, float))
         natural = frame['natural'] if 'natural' in frame else pd.Series('', frame.index)
         frame['natural'] = natural.fillna('').astype(str)
-        if not (len(frame) and np.isfinite(frame[numbers]).all(axis=None)
-                and frame['natural'].isin(['True', 'False', '']).all()):
+        if not (len(frame) and np.isfinite(frame[numbers]).all(axis=None)):
             raise ValueError
     except OSError as error:
         raise UserError(f'--reference {path} cannot be read ({error.strerror})') from None
     except (ValueError, KeyError):
         raise UserError(f'{path} is not a table with the columns task, step, low, return, high and '
                         'name') from None
+    if len(other := frame[~frame['natural'].isin(['True', 'False', ''])]):
+        raise UserError(f"{path}: natural takes True, False or nothing, not "
+                        f"{other['natural'].iloc[0]!r}")
     if not (frame['return'].between(frame['low'], frame['high'])).all():
         raise UserError(f'{path}: a return is not between its low and its high')
     kept = frame[frame['name'].str.contains(whose, regex=False)]

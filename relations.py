@@ -18,9 +18,10 @@ from scipy import stats
 
 import commandline
 import drawing
+import files
 import summaries
 from config import LARGEST, UserError
-from logs import load_run, order, outside, read_steps, run_folders
+from logs import load_run, order, outside, read_steps, run_folders, say_absent, wanted
 
 LEAST_RUNS = 4  # fewer say nothing about a relation
 
@@ -49,7 +50,7 @@ def within(frame, name, steps):
 def points(indirs, metrics, at, returns, methods=(), tasks=()):
     """A frame with a row a run and metric: task, method, seed, folder, metric, its mean over the
     steps `at`, and the mean return of training episodes over the steps `returns`."""
-    rows = []
+    rows, seen = [], set()
     for folder in run_folders(indirs):
         try:
             run = load_run(folder)
@@ -57,8 +58,8 @@ def points(indirs, metrics, at, returns, methods=(), tasks=()):
         except (UserError, OSError) as error:
             print(f'{folder}: left out, {error}')
             continue
-        if run.script not in (methods or [run.script]) or (
-                run.config.task not in (tasks or [run.config.task])):
+        seen |= {run.script, run.config.task}
+        if not wanted(run, methods, tasks):
             continue
         gained = within(run.returns('train'), 'return', returns)
         for metric in metrics:
@@ -68,6 +69,7 @@ def points(indirs, metrics, at, returns, methods=(), tasks=()):
                              gained))
             else:
                 print(f'{folder}: left out, no {metric} or no return at these steps')
+    say_absent(seen, methods, tasks)
     if not rows:
         raise UserError(
             f'no run has {" or ".join(metrics)} at {at[0]}-{at[1]} and episodes at '
@@ -93,12 +95,13 @@ def draw(frame, at, returns, outdir):
     groups = list(frame.groupby(['task', 'metric'], sort=False))
     figure, axes = drawing.panels([task for (task, _), _ in groups])
     methods = sorted(frame['method'].unique(), key=order)
+    style = drawing.styles(methods)
     for one, ((task, metric), part) in zip(axes, groups):
-        for number, method in enumerate(methods):
+        for method in methods:
             own = part[part['method'] == method]
             if len(own):
-                one.plot(own['value'], own['return'], 'o', label=drawing.shown(method),
-                         color=drawing.PALETTE[number % len(drawing.PALETTE)])
+                one.plot(own['value'], own['return'], style[method][1], linestyle='',
+                         label=drawing.shown(method), color=style[method][0])
         one.set_xlabel(f'{metric} at {at[0]:,} - {at[1]:,} steps')
         one.text(0.02, 0.98, relation(part), transform=one.transAxes, va='top', fontsize=8)
         drawing.return_axis(one, part['return'], f'return at {returns[0]:,} - {returns[1]:,}')
@@ -136,11 +139,11 @@ def main(arguments=None):
     try:
         outdir = os.path.expanduser(given.outdir)
         indirs = [os.path.expanduser(path) for path in given.indir or ['logdir']]
+        outside(outdir, indirs)
+        files.output_folder(outdir)
         found = points(
             indirs, given.metrics, given.at, given.returns, given.methods, given.tasks)
-        outside(outdir, indirs)
         try:
-            os.makedirs(outdir, exist_ok=True)
             draw(found, given.at, given.returns, outdir)
         except OSError as error:
             raise UserError(

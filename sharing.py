@@ -119,20 +119,20 @@ def export(experiment):
     own = experiment.folder / 'config.json'
     kept, _ = commandline.load(own)
     kept = dataclasses.replace(kept, logdir='')  # a folder of this machine
-    revisions = provenance.revisions_of(own)
+    history = provenance.history(own)
     target.parent.mkdir(parents=True, exist_ok=True)
     place = target.with_name(target.name + files.PARTIAL)
     shutil.rmtree(place, ignore_errors=True)  # what a kill left
     try:
         place.mkdir()
         stored = write(progress, place / files.WEIGHTS, config.export_half)
-        commandline.save(kept, method.name, place / 'config.json', revisions)
+        commandline.save(kept, method.name, place / 'config.json', history)
         if len(results):
             evaluation.add(results, place / 'results.csv')
         with files.writing(place / 'README.md') as file:
             file.write(card.text(
                 experiment, kept, step, int(progress.agent.updates), float(progress.seconds),
-                revisions, stored, results, config.export).encode())
+                history, stored, results, config.export).encode())
         os.rename(place, target)
     except OSError as error:
         raise UserError(f'cannot write {target} ({error.strerror or error})') from None

@@ -281,7 +281,7 @@ def run(words):
     todo = planned(own, rest, token)
     if own.dry_run:
         for job in todo:
-            print(f'{job.name:<40}{"missing" if job.missing() else "done"}')
+            print(f'{job.name:<39} {"missing" if job.missing() else "done"}')
         return True
     os.makedirs(own.logdir, exist_ok=True)
     with open(os.path.join(own.logdir, jobs.TOKEN), 'a+', encoding='utf-8') as lock:

@@ -16,7 +16,7 @@ from scipy import special, stats
 import config
 import environments
 import files
-from logs import everyone, order, short, told
+from logs import condition_name, differences, everyone, order, short, told
 
 FINAL = 0.1  # the final return is the mean of this last part of the training episodes
 # Of a condition's columns in the table: mean, deviation, kept fraction, how many seeds.
@@ -30,9 +30,6 @@ LEVEL = 0.97
 AGGREGATED = (
     'Interquartile mean over all runs of the tasks that are compared (95 % interval over other '
     'runs of the same tasks), of return / largest return.')
-# How a condition of --test is called in tables.
-CONDITION_NAMES = {'eval': 'drop-out chance {}', 'without': '{} gone', 'only': '{} alone',
-                   'corrupt': '{}'}
 
 
 def default_bin(runs, mode, against='step'):
@@ -54,10 +51,10 @@ def learning_curve(runs, mode, width, smooth=1, against='step'):
     """Mean and spread of returns over runs, on the common bins (k * width, (k + 1) * width].
 
     A run's bin is the mean of its episodes that end there; a bin in which none ended, between
-    two others, is interpolated. smooth: centred running mean over so many bins of each run.
-    against: 'step' or 'seconds', the unit of width. Returns a frame indexed by k with columns at
-    (mean end of the episodes), mean, deviation (standard deviation over runs, nan for one run)
-    and runs (how many have the bin).
+    two others, is interpolated, but for those of evaluation. smooth: centred running mean over so
+    many bins of each run. against: 'step' or 'seconds', the unit of width. Returns a frame indexed
+    by k with columns at (mean end of the episodes), mean, deviation (standard deviation over
+    runs, nan for one run) and runs (how many have the bin).
     """
     ends, returns = [], []
     for run in runs:
@@ -66,7 +63,8 @@ def learning_curve(runs, mode, width, smooth=1, against='step'):
             continue
         bins = (np.ceil(episodes[against] / width) - 1).astype(int)
         means = episodes.groupby(bins)[[against, 'return']].mean()
-        means = means.reindex(range(means.index[0], means.index[-1] + 1)).interpolate()
+        if mode != 'eval':  # an evaluation is rare, and none is made up
+            means = means.reindex(range(means.index[0], means.index[-1] + 1)).interpolate()
         ends.append(means[against])
         returns.append(means['return'].rolling(smooth, min_periods=1, center=True).mean())
     if not returns:
@@ -165,7 +163,8 @@ def interval(tasks):
 
 
 def aggregate(groups):
-    """Frame with columns method, at ('final' or a missing ratio), point, low, high, runs, tasks.
+    """Frame with columns method, at ('final' or a missing ratio), point, low, high, runs, tasks,
+    unfinished (how many of the runs are).
 
     Scores are returns over the largest that there can be (in the control suite a reward of 1 at
     each of 1000 steps); tasks whose rewards have no known bound are left out. Which of the others
@@ -178,23 +177,34 @@ def aggregate(groups):
             said.add(f'aggregate: {run.config.task} left out, its largest return is not known')
             continue
         found = evaluations([run], 'ratio')['mean'].to_dict()
-        scores += [(at, run.method, run.config.task, value / largest)
+        scores += [(at, run, run.method, run.config.task, value / largest)
                    for at, value in ({'final': final_return(run)} | found).items()]
-    scores = pd.DataFrame(scores, columns=['at', 'method', 'task', 'score']).dropna()
+    scores = pd.DataFrame(scores, columns=['at', 'run', 'method', 'task', 'score']).dropna()
     rows, places = [], collections.defaultdict(list)
-    for at, part in scores.groupby('at', sort=False):
-        part, left = comparable(part)
+    for at in sorted(scores['at'].unique(), key=lambda at: -1.0 if at == 'final' else at):
+        part, left = comparable(scores[scores['at'] == at])
         for line in left:
             places[line].append('at the end of training' if at == 'final' else f'at ratio {at:g}')
         for method in sorted(part['method'].unique(), key=order):
             own = part[part['method'] == method]
+            said |= set(other_settings(method, own['run']))
             tasks = [group.to_numpy() for _, group in own.groupby('task')['score']]
-            rows.append((method, at, *interval(tasks), len(own), len(tasks)))
+            unfinished = sum(not run.finished for run in own['run'])
+            rows.append((method, at, *interval(tasks), len(own), len(tasks), unfinished))
     said |= {f'{line} ({", ".join(where)})' for line, where in places.items()}
     for line in sorted(said):
         print(line)
     return pd.DataFrame(
-        rows, columns=['method', 'at', 'point', 'low', 'high', 'runs', 'tasks'])
+        rows, columns=['method', 'at', 'point', 'low', 'high', 'runs', 'tasks', 'unfinished'])
+
+
+def other_settings(method, runs):
+    """Lines on settings in which the runs of a method differ between tasks, and which are not
+    usual for one of these."""
+    usual = {name for run in runs for name in environments.defaults(run.config.task)}
+    names = [name for name in differences(list(runs)) if name not in {'task', *usual}]
+    if names:
+        yield f'aggregate: {method} has other {", ".join(names)} on one task than on another'
 
 
 def comparable(scores):
@@ -292,6 +302,13 @@ def condition_column(condition, key):
     return f'eval_{key:g}' if condition == 'ratio' else f'{condition}_{key}'
 
 
+def column_name(column):
+    """A column of `condition_column` in words."""
+    condition, key = column.split('_', 1)
+    return condition_name('ratio', float(key)) if condition == 'eval' else (
+        condition_name(condition, key))
+
+
 def judged_at(row, count):
     """The steps at which the `count` runs of a row of the table were judged, and how many, if not
     all."""
@@ -353,7 +370,7 @@ def blocks(groups, frame):
             found.append(([f'{task}: missing', *rows.index], [
                 ['(steps of the checkpoint)', *(
                     judged_at(row, len(groups[task][row.name])) for row in each)], *(
-                    [CONDITION_NAMES[name.split('_')[0]].format(name.split('_', 1)[1]), *(
+                    [column_name(name), *(
                         summed_up(*(row[name + end] for end in ENDINGS), row['judged_seeds'])
                         for row in each)] for name in present)]))
     if judged:
@@ -369,7 +386,7 @@ def blocks(groups, frame):
 
 def compared_methods(frame):
     """(header, rows) of the `aggregate`, in hundredths of the largest return."""
-    names = {at: 'end of training' if at == 'final' else CONDITION_NAMES['eval'].format(f'{at:g}')
+    names = {at: 'end of training' if at == 'final' else condition_name('ratio', at)
              for at in frame['at'].unique()}
     cells = {(row.method, row.at): f'{100 * row.point:.1f} ({100 * row.low:.1f} to '
              f'{100 * row.high:.1f})' for row in frame.itertuples()}

@@ -16,6 +16,7 @@ import evaluation
 import files
 import inspection
 import pictures
+import provenance
 import records
 import replay
 import sharing
@@ -140,7 +141,10 @@ class Trainer:
                 raise UserError(
                     f'{self.folder} has the logs of a run, and neither episodes nor a checkpoint '
                     'to go on from; choose another --logdir')
-        self._settings(before)
+        if before and self.progress.begun:
+            # These were for its beginning, and stay what they were.
+            self.config = dataclasses.replace(
+                self.config, prefill=before.prefill, pretrain=before.pretrain)
         config = self.config
         records.mend(
             self.logger, self.replay, self.progress, self.sensors, config.prefill, self.say)
@@ -154,6 +158,7 @@ class Trainer:
         self.uniform = None  # the generator of random actions
         self.totals, self.averaged = {}, 0  # sums of metrics since their last row, of updates
         underway.unpack(self, self.progress.underway.numpy())
+        self._settings(before)
         self.saved = self._state() if resumed else None
         self.last_returns = collections.deque(maxlen=RECENT)
         self.compiled, self.shown = False, -FILE_INTERVAL
@@ -192,19 +197,23 @@ class Trainer:
     def _settings(self, before):
         """Write config.json, and say what is otherwise than `before`. To be called when nothing
         more can be refused: what was typed wrongly is not the run's."""
-        if before and self.progress.begun:
-            # These were for its beginning, and stay what they were.
-            self.config = dataclasses.replace(
-                self.config, prefill=before.prefill, pretrain=before.pretrain)
-        if before and (changed := commandline.changes(before, self.config)):
-            if self.progress.begun and self.replay.steps >= self.config.steps and (
-                    self.agent.updates >= self.progress.due):
-                # Its configuration says how it was trained.
+        path, change = str(self.folder / 'config.json'), ''
+        changed = commandline.changes(before, self.config) if before else ''
+        if before and self.progress.begun and self.step >= self.config.steps and (
+                self.agent.updates >= self.progress.due):
+            # Its configuration says how it was trained; how long, may be cut to what was reached.
+            if changed:
                 self.say(f'note: the run is finished, and nothing is learned with {changed}')
-                return
+            if self.config.steps != before.steps:
+                kept = dataclasses.replace(before, steps=self.config.steps)
+                commandline.save(
+                    kept, self.experiment.method.name, path, provenance.history(path))
+            return
+        if changed:
             self.say(f'note: from here on the run has other settings: {changed}')
-        commandline.save(
-            self.config, self.experiment.method.name, str(self.folder / 'config.json'))
+            change = f'from step {self.step:,} on: {changed}'
+        commandline.save(self.config, self.experiment.method.name, path,
+                         provenance.continued(path, change))
 
     def __enter__(self):
         return self

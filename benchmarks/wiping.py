@@ -12,6 +12,7 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import commandline
 from environments import wiping
 
 DEEPEST = np.array([0, 0, -1.0])
@@ -19,8 +20,11 @@ DEEPEST = np.array([0, 0, -1.0])
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.error = commandline.fail
     parser.add_argument('--episodes', type=int, default=10, help='of each way to act [10]')
     chosen = parser.parse_args()
+    if chosen.episodes < 1:
+        parser.error(f'--episodes takes a whole number from 1, not {chosen.episodes}')
     env, random = wiping.WipeTable(), np.random.default_rng(0)
     for name, act in (
             ('scripted', wiping.toward_dirt),

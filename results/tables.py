@@ -38,25 +38,17 @@ def titled(task):
     return task.removeprefix('dmc_')
 
 
-def condition_name(condition, key):
-    """A condition of --test, as `summaries.judged_under` gives it, in words."""
-    if (condition, key) == WHOLE:
-        return 'nothing'
-    return {'ratio': 'drop-out chance {:g}', 'without': '{} gone', 'only': '{} alone'}[
-        condition].format(key)
-
-
 def judged(folder, *tasks):
     """Of --test: return ± standard deviation over episodes, and the share of what the method has
     with nothing missing; a row for each condition."""
     groups = runs_of(folder)
     columns = [(task, runs) for task in tasks for runs in groups[task].values()]
-    header = ['missing', *(
+    header = ['judged with', *(
         f'{titled(task)}: {NAMES[method]}' if method == next(iter(groups[task]))
         else NAMES[method] for task in tasks for method in groups[task])]
     rows = []
     for condition, key in summaries.judged_under(logs.everyone(groups)):
-        row = [condition_name(condition, key)]
+        row = [logs.condition_name(condition, key)]
         for _, runs in columns:
             values = summaries.evaluations(runs, condition).loc[key]
             text = f'{whole(values["mean"])} ± {whole(values["deviation"])}'
@@ -98,11 +90,11 @@ def summary(folder, *tasks):
     rows = []
     for task in tasks:
         group = groups[task]
-        for name, ratio in ('nothing missing', 0.0), ('drop-out chance 0.2', 0.2):
+        for ratio in 0.0, 0.2:
             means = [whole(summaries.evaluations(runs, 'ratio')['mean'][ratio])
                      for runs in group.values()]
             best = max(means, key=int)
-            rows.append([f'{titled(task)}, {name}', *(
+            rows.append([f'{titled(task)}, {logs.condition_name("ratio", ratio)}', *(
                 f'**{mean}**' if mean == best else mean for mean in means),
                 ', '.join(str(len(runs)) for runs in group.values())])
     return ['judged return', *methods, 'seeds'], rows

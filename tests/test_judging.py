@@ -222,8 +222,8 @@ def test_printed_table_has_mean_spread_of_the_sample_and_fraction():
         for ratio, values in ((0.0, (100, 104)), (0.5, (51,))) for value in values])
     lines = [line.split() for line in evaluation.table(rows).splitlines()]
     assert lines[1:] == [
-        ['all', 'at', '0', '102.0', '2.8', '1.00', '0%'],
-        ['all', 'at', '0.5', '51.0', '-', '0.50', '50%']]
+        ['nothing', 'missing', '102.0', '2.8', '1.00', '0%'],
+        ['drop-out', 'chance', '0.5', '51.0', '-', '0.50', '50%']]
 
 
 ROW = {'step': 1, 'condition': 'ratio', 'sensor': '', 'ratio': 0.0, 'episode': 0, 'seed': 7,
@@ -317,7 +317,7 @@ def test_run_that_cannot_be_written_is_judged_and_says_so_first(
     out = capsys.readouterr().out
     assert said[0] == (
         f'warning: cannot write in {tmp_path}: results are printed and not kept\n')
-    assert 'all at 0.5' in out and 'not kept' in out
+    assert 'drop-out chance 0.5' in out and 'not kept' in out
     assert [path.name for path in tmp_path.iterdir()] == ['config.json']
 
 
@@ -331,7 +331,7 @@ def test_disk_that_is_full_is_one_line_after_the_table(played, tmp_path, monkeyp
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(config.UserError, match='cannot write .*results.csv .No space left'):
         played()
-    assert 'all at 0.5' in capsys.readouterr().out and path.read_bytes() == before
+    assert 'drop-out chance 0.5' in capsys.readouterr().out and path.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ['config.json', 'results.csv']
 
 

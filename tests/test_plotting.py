@@ -639,8 +639,8 @@ def test_faults_are_a_figure_and_rows_of_their_own(tmp_path):
     assert float(mummi['corrupt_image=noise:0.1_kept']) == pytest.approx(61 / 110)
     assert cvrl['corrupt_image=noise:0.1'] == ''
     lines = (tmp_path / 'out' / 'table.md').read_text().splitlines()
-    assert '| image=noise:0.1 | 61 ± 1 (0.55) |  |' in lines
-    assert '| image=noise:0.1+touch=delay:3 | 31 ± 1 (0.28) |  |' in lines
+    assert '| fault image=noise:0.1 | 61 ± 1 (0.55) |  |' in lines
+    assert '| fault image=noise:0.1 + touch=delay:3 | 31 ± 1 (0.28) |  |' in lines
     assert not any('corrupt' in line for line in lines)
 
 
@@ -858,7 +858,7 @@ def test_two_runs_are_enough_of_three_tasks(tmp_path, capsys, tasks):
     written = pd.read_csv(tmp_path.parent / 'out' / 'aggregate.csv')
     np.testing.assert_allclose(written['point'], frame['point'], rtol=1e-5)
     low, high = (100 * frame[name]['mummi', 0.0] for name in ('low', 'high'))
-    row = f'| drop-out chance 0 | 13.0 ({low:.1f} to {high:.1f}) | 6.0 ('
+    row = f'| nothing missing | 13.0 ({low:.1f} to {high:.1f}) | 6.0 ('
     for name in 'table.md', 'index.html':
         text = (tmp_path.parent / 'out' / name).read_text(encoding='utf-8')
         assert 'Interquartile mean over all runs' in text
@@ -880,6 +880,85 @@ def test_metrics_are_drawn_against_steps_or_updates(tmp_path, monkeypatch, capsy
     with pytest.raises(SystemExit) as ended:
         plotting.main([*words, '--against', 'hours'])
     assert ended.value.code == 2 and '--against' in capsys.readouterr().err
+
+
+def test_no_evaluation_is_made_up(tmp_path):
+    """In bins that are shorter than evaluations are apart."""
+    make(tmp_path)
+    (run,) = logs.load([tmp_path])[WALK]['mummi']
+    curve = summaries.learning_curve([run], 'eval', 1000)
+    assert curve['at'].tolist() == [5000, 10000, 15000, 20000]
+    assert curve.index.tolist() == [4, 9, 14, 19]
+
+
+def test_aggregate_has_its_ratios_by_size_and_its_methods_in_their_order(tmp_path):
+    """Also where the first method was judged under fewer, and settings by their numbers."""
+    for seed in range(3):
+        for horizon in 10, 2:
+            folder = make(tmp_path / str(horizon), seed=seed, horizon=horizon)
+            ratios = (0, 0.2) if horizon == 2 else (0, 0.05, 0.2)
+            write(os.path.join(folder, 'results.csv'), RESULTS, [
+                (20000, 'ratio', '', ratio, 0, 100, 1000, 9, 0) for ratio in ratios])
+        make(tmp_path / 'other', method='cvrl', seed=seed)
+    frame = summaries.aggregate(logs.load([tmp_path], by=('horizon',)))
+    assert frame['at'].unique().tolist() == ['final', 0.0, 0.05, 0.1, 0.2]
+    assert frame[frame['at'] == 0.0]['method'].tolist() == [
+        'mummi, horizon 2', 'mummi, horizon 10', 'cvrl, horizon 15']
+
+
+def test_aggregate_names_the_unfinished_and_the_settings_that_differ_by_task(tmp_path, capsys):
+    for seed in range(2):
+        for task in WALK, RUN, 'dmc_finger_spin':
+            for method in 'mummi', 'cvrl':
+                make(tmp_path, task, method, seed,
+                     batch=8 if (method, task) == ('mummi', RUN) else 50,
+                     count=10 if (method, seed, task) == ('cvrl', 1, WALK) else 20)
+    make(tmp_path, 'dmc_reacher_easy', 'mummi', count=10)  # not compared
+    frame = summaries.aggregate(logs.load([tmp_path])).set_index(['method', 'at'])
+    assert frame['unfinished']['mummi', 'final'] == 0 and frame['unfinished']['cvrl', 'final'] == 1
+    printed = capsys.readouterr().out
+    assert 'aggregate: mummi has other batch on one task than on another' in printed
+    assert 'cvrl has other' not in printed
+
+
+def test_what_is_asked_for_and_not_there_is_said(tmp_path, capsys):
+    make(tmp_path, seed=0)
+    make(tmp_path, seed=1, steps=40000)
+    logs.load([tmp_path], methods=('mummi', 'nobody'), tasks=(WALK, 'dmc_fingr_spin'))
+    printed = capsys.readouterr().out.splitlines()
+    for line in ('--methods nobody: no run here', '--tasks dmc_fingr_spin: no run here',
+                 f'{WALK}: runs of different lengths, 20k, 40k steps'):
+        assert line in printed
+    assert len([line for line in printed if 'no run here' in line]) == 2
+
+
+@pytest.mark.parametrize('cell', ['', 'x', 'inf'])
+def test_a_ratio_that_is_no_number_is_a_damaged_line(tmp_path, capsys, cell):
+    folder = make(tmp_path)
+    write(os.path.join(folder, 'results.csv'), RESULTS, [
+        (20000, 'ratio', '', ratio, 0, 100, 1000, 9, 0) for ratio in (0, cell)])
+    (run,) = logs.load([tmp_path])[WALK]['mummi']
+    assert run.results['ratio'].tolist() == [0]
+    assert 'results.csv: 1 damaged line left out' in capsys.readouterr().out
+
+
+def test_many_methods_stay_within_their_axes_and_their_names_apart(tmp_path, monkeypatch):
+    for seed in range(3):
+        for horizon in range(2, 14):
+            make(tmp_path / str(horizon), seed=seed, horizon=horizon)
+    figures = {}
+    monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: figures.update(
+        {name: figure}))
+    monkeypatch.setattr(conditions, 'save', plotting.save)
+    groups = logs.load([tmp_path], by=('horizon',))
+    conditions.draw_missing_ratio(groups, tmp_path)
+    plotting.draw_aggregate(groups, summaries.aggregate(groups), tmp_path)
+    (ratios,) = figures['missing_ratio'].axes
+    low, high = ratios.get_xlim()
+    for container in ratios.containers:
+        assert all(low < place < high for place in container.lines[0].get_xdata())
+    final = figures['aggregate'].axes[0]
+    assert not any(label.get_text() for label in final.get_xticklabels())
 
 
 def test_aggregate_says_of_how_many_runs_each_ratio_is(tmp_path, monkeypatch):
@@ -942,7 +1021,7 @@ def test_table(tmp_path):
     start = lines.index(f'| {WALK}: missing | mummi | cvrl |')
     assert lines[start + 2:start + 9] == [
         '| (steps of the checkpoint) | 20k - 30k |  |',
-        '| drop-out chance 0 | 160 ± 55 (1.00) |  |',
+        '| nothing missing | 160 ± 55 (1.00) |  |',
         '| drop-out chance 0.1 | 145 ± 50 (0.91) |  |',
         '| image gone | 76 ± 27 (0.47) |  |', '| touch gone | 76 ± 27 (0.47) |  |',
         '| image alone | 76 ± 27 (0.47) |  |', '| touch alone | 76 ± 27 (0.47) |  |']
@@ -979,7 +1058,7 @@ def test_fractions_are_of_the_seeds_that_were_judged_under_both(tmp_path, monkey
     groups = logs.load([tmp_path / 'in'])
     summaries.write_table(groups, tmp_path)
     lines = (tmp_path / 'table.md').read_text().splitlines()
-    assert '| drop-out chance 0 | 500 ± 566 (1.00), 2 seeds |' in lines
+    assert '| nothing missing | 500 ± 566 (1.00), 2 seeds |' in lines
     assert '| drop-out chance 0.1 | 60, 1 seed |' in lines  # of no seed that has both
     assert '| drop-out chance 0.2 | 450 (0.50), 1 seed |' in lines
     assert '| image alone | 50 ± 0 (0.10) |' in lines

@@ -27,6 +27,7 @@ from tensorboard.backend.event_processing import event_file_loader
 
 import commandline
 import config
+import logs
 import training
 from health import LASTING, Health
 
@@ -314,6 +315,18 @@ def test_settings_that_a_resumed_run_did_not_have_are_said(continued):
     assert not any(notes.values())
     assert said == [
         'note: from here on the run has other settings: entropy_bonus 0.01 (0.0 before)']
+
+
+def test_settings_that_were_changed_are_written_down_and_said_of_its_curves(continued, capsys):
+    changes = {name: logs.load_run(folder).history['changes']
+               for name, (folder, _) in continued.items()}
+    (change,) = changes.pop('damaged')
+    assert re.fullmatch(r'from step \d00 on: entropy_bonus 0.01 \(0.0 before\)', change)
+    assert not any(changes.values())
+    capsys.readouterr()
+    folder = continued['damaged'][0]
+    logs.load([folder])
+    assert f'{folder}: other settings {change}' in capsys.readouterr().out.splitlines()
 
 
 def test_a_resumed_run_repeats_no_episode(continued):

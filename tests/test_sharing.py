@@ -3,11 +3,13 @@
 import ast
 import json
 import pathlib
+import random
 import re
 import shutil
 import tokenize
 import types
 
+import gymnasium
 import helpers
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ import files
 import inspection
 import logs
 import mummi
+import provenance
 import sharing
 import training
 from config import UserError
@@ -75,6 +78,19 @@ def test_an_exported_folder_holds_weights_settings_results_and_a_card(shared, ju
     assert len(results) == 6
     pd.testing.assert_frame_equal(pd.read_csv(shared / 'results.csv'), results)
     assert not [path for path in shared.parent.iterdir() if path != shared]
+
+
+def test_card_and_configuration_say_what_was_changed_on_the_way(judged, tmp_path):
+    run = tmp_path / 'run'
+    shutil.copytree(judged, run)
+    settings, method = commandline.load(run / 'config.json')
+    commandline.save(settings, method, run / 'config.json', {
+        'revisions': ['aaa'], 'changes': ['from step 400 on: horizon 9 (15 before)']})
+    exported(run, tmp_path / 'agent')
+    assert provenance.history(tmp_path / 'agent' / 'config.json')['changes'] == [
+        'from step 400 on: horizon 9 (15 before)']
+    card_ = (tmp_path / 'agent' / 'README.md').read_text(encoding='utf-8')
+    assert '| settings changed | from step 400 on: horizon 9 (15 before) |' in card_
 
 
 def test_all_that_acts_is_exported_and_nothing_of_the_optimisers(shared, whole):
@@ -214,7 +230,11 @@ def test_five_lines_of_the_readme_act_in_the_environment(shared, monkeypatch):
 
 
 def test_one_robot_alone_acts_as_one_of_many_and_may_lack_a_sensor(shared):
+    random.seed(3)
+    np.random.seed(3)
+    wanted = random.Random(3).random(), np.random.RandomState(3).rand()
     trained = experiment.Trained(stubs.Experiment(shared, '--test'))
+    assert (random.random(), np.random.rand()) == wanted  # the caller's go on
     seen = np.float32([[0.1] * 6, [0.7] * 6])
     with stubs.eagerly():
         reset = lambda: trained.agent.judging.reset_from_seed(0)
@@ -232,6 +252,20 @@ def test_one_robot_alone_acts_as_one_of_many_and_may_lack_a_sensor(shared):
             trained.policy({'image': seen})
         with pytest.raises(ValueError, match='touch is'):
             trained.policy({'touch': seen[:, :3]})
+
+
+@pytest.mark.parametrize('values', [[0.5, 0, 0], [-1, 0, 0], [256, 0, 0], [np.nan, 0, 0]])
+def test_a_picture_that_is_not_of_bytes_is_no_black_one(values):
+    space = gymnasium.spaces.Box(0, 255, (3,), np.uint8)
+    agent = types.SimpleNamespace(initial=lambda count: None, policy=lambda values, *_: (
+        tf.cast(values['image'], tf.float32), None))
+    trained = experiment.Trained(types.SimpleNamespace(
+        shapes={'image': (3,)}, restored=lambda: (agent, 0, None),
+        description=types.SimpleNamespace(observation_space={'image': space})))
+    with pytest.raises(ValueError, match='image takes whole numbers from 0 to 255'):
+        trained.policy({'image': values})
+    assert trained.policy({'image': [255.0, 1, 0]})[0].tolist() == [255, 1, 0]
+    trained.policy({'image': values, 'image_flag': [0]})
 
 
 def test_what_is_left_out_of_an_observation_is_missing_whatever_its_flag_says():
@@ -411,5 +445,5 @@ def test_the_revisions_of_a_run_are_kept_in_its_order(tmp_path, monkeypatch):
     for now in ('aaa', 'bbb', 'bbb', ''):
         monkeypatch.setattr(commandline.provenance, 'revision', lambda now=now: now)
         commandline.save(settings, 'mummi', path)
-    assert commandline.provenance.revisions_of(path) == ['aaa', 'bbb']
+    assert commandline.provenance.history(path) == {'revisions': ['aaa', 'bbb'], 'changes': []}
     assert commandline.load(path) == (settings, 'mummi')

@@ -221,6 +221,21 @@ def test_a_finished_run_stays_what_it_was_trained_with(whole, tmp_path, capsys):
     assert (folder / 'config.json').read_bytes() == before
 
 
+def test_a_finished_run_whose_last_episode_is_not_stays_so_too(tmp_path, capsys):
+    """Its steps are those of whole episodes and of what is under way."""
+    folder = tmp_path / 'run'
+    made = stubs.trained(folder, '--steps', '100')
+    assert made.trainer.replay.steps < 100 <= made.trainer.step
+    before = (folder / 'config.json').read_bytes()
+    stubs.trained(folder, '--steps', '100', '--discount', '0.5')
+    assert 'nothing is learned with discount 0.5' in capsys.readouterr().out
+    assert (folder / 'config.json').read_bytes() == before
+    # It may be called shorter, by the code that trained it.
+    stubs.trained(folder, '--steps', '90')
+    config, _ = commandline.load(folder / 'config.json')
+    assert (config.steps, config.discount) == (90, 0.99)
+
+
 def test_a_resumed_run_collects_on_with_new_seeds_and_is_not_judged_twice(whole, resumed):
     assert resumed.acted[0]['exploring'] and resumed.made[1].split == 'valid'
     assert len(resumed.made[1].resets) == 1
