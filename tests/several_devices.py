@@ -21,7 +21,7 @@ from actions import Continuous
 from agent import Agent
 from experiment import Progress
 
-BATCH, LENGTH, FRAMES = 4, 3, 8  # the frames are the preset's
+BATCH, LENGTH = 4, 3
 SHAPES = {sensor: helpers.SHAPES[sensor] for sensor in ('depth', 'touch')}
 # The gradients are clipped, and some shares' divergence is below the free nats.
 WORDS = ['--clip', '1', '--horizon', '2', '--batch', str(BATCH)]
@@ -32,22 +32,18 @@ OWN = {
 
 
 class Whole:
-    """Random numbers of an update on one device, the same at each; kept for `Share`. Frames are
-    drawn as `count` shares together draw them."""
+    """Random numbers of an update on one device, the same at each; kept for `Share`."""
 
-    def __init__(self, count):
-        self.count, self.kept = count, []
+    def __init__(self):
+        self.kept = []
 
     def normal(self, shape):
         self.kept.append(np.random.default_rng(len(self.kept)).normal(size=shape))
         return tf.constant(self.kept[-1], tf.float32)
 
-    def uniform(self, shape, maxval=None, dtype=None):
-        if maxval is None:
-            self.kept.append(np.random.default_rng(len(self.kept)).uniform(size=shape))
-            return tf.constant(self.kept[-1], tf.float32)
-        return tf.concat([tf.range(FRAMES // self.count) + share * (maxval // self.count)
-                          for share in range(self.count)], 0)
+    def uniform(self, shape):
+        self.kept.append(np.random.default_rng(len(self.kept)).uniform(size=shape))
+        return tf.constant(self.kept[-1], tf.float32)
 
 
 class Share:
@@ -64,8 +60,7 @@ class Share:
         assert list(values.shape) == list(shape)
         return tf.constant(values, tf.float32)
 
-    def uniform(self, shape, maxval=None, dtype=None):
-        return self.normal(shape) if maxval is None else tf.range(shape[0])
+    uniform = normal
 
 
 @functools.cache  # a second one in a process would number its messages as the first
@@ -73,12 +68,18 @@ def all_devices():
     return replicas.strategy(helpers.settings('dreamer', *WORDS, '--devices', 'all'))
 
 
-def build(method, strategy, *words):
+def build(method, strategy, *words, count=1):
+    """An agent; on one device it learns the frames for pictures that `count` shares learn."""
     tools.seed_everything(0)
     config = helpers.settings(method, *WORDS, *OWN[method], '--devices', 'all', *words)
     agent = Agent(config, helpers.METHODS[method][0], SHAPES, Continuous(helpers.ACTIONS, 0.3),
                   strategy or all_devices())
     helpers.shake(agent.world, 0.03)
+    if pictures := agent.learners.get('pictures'):
+        shares = count if agent.strategy.num_replicas_in_sync == 1 else 1
+        frames = pictures.frames // max(count, agent.strategy.num_replicas_in_sync)
+        pictures.chosen = lambda total: tf.concat([
+            tf.range(frames) + share * (total // shares) for share in range(shares)], 0)
     return agent
 
 
@@ -96,12 +97,12 @@ def difference(found, wanted):
 
 def compared(method, count):
     """name -> difference of the two ways, of each loss and gradient norm, and of the weights."""
-    noise, losses = Whole(count), []
+    losses = []
     tf.config.run_functions_eagerly(True)
-    one = build(method, tf.distribute.get_strategy())
+    one = build(method, tf.distribute.get_strategy(), count=count)
     before = helpers.values(one.variables)
     for batch in batches():
-        one.random = Whole(count)
+        one.random = Whole()
         losses.append(one.train(batch))
         noise = one.random
     tf.config.run_functions_eagerly(False)
