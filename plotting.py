@@ -138,8 +138,8 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
 
 
 def draw_aggregate(groups, frame, outdir):
-    """`aggregate`: interquartile means with their intervals over runs and tasks, as
-    `summaries.aggregate` gives them."""
+    """`aggregate`: means over runs and tasks with their intervals, as `summaries.aggregate` gives
+    them."""
     if not len(frame):
         asked = ' or '.join(f'{runs} runs of {tasks} task' + 's' * (tasks > 1)
                             for runs, tasks in ENOUGH)
@@ -181,9 +181,9 @@ def draw_aggregate(groups, frame, outdir):
         lines = max(name.count('\n') for name in names) if final else 1
         legend(one, 28 + 12 * lines)
     return save(
-        figure, 'Interquartile mean over runs and tasks; bars: 95 % interval by t of the trimmed '
-        'mean, see docs/usage.md; largest return: 1 a step in the suite, 200 in wipe_table', outdir,
-        'aggregate')
+        figure, f'{" or ".join(frame["statistic"].unique()).capitalize()} over runs and tasks; '
+        'bars: 95 % interval, see docs/usage.md; largest return: 1 a step in the suite, 200 in '
+        'wipe_table', outdir, 'aggregate')
 
 
 def draw_losses(groups, outdir, names, against='steps'):
