@@ -114,10 +114,10 @@ def test_tables_of_a_page_are_those_of_its_runs(path):
 def test_which_pages_have_tables_that_are_written():
     count = {path.parent.relative_to(ROOT).as_posix(): len(
         tables.ASKED.findall(path.read_text(encoding='utf-8'))) for path in WITH_TABLES}
-    assert count == {'.': 1, 'results/hour': 2, 'results/paper': 1, 'results/study': 3}
+    assert count == {'.': 1, 'results/hour': 2, 'results/paper': 1, 'results/study': 8}
 
 
-def episodes_of(folder, name='episodes.csv'):
+def rows_of(folder, name='episodes.csv'):
     with open(ROOT / folder / name, encoding='utf-8', newline='') as file:
         return list(csv.DictReader(file))
 
@@ -126,15 +126,15 @@ def test_a_cell_of_each_kind_of_table_is_the_mean_of_the_rows_of_a_log():
     """By another way than the tables': the logs' rows, picked and averaged by hand."""
     page = (RESULTS / 'study' / 'README.md').read_text(encoding='utf-8')
     folders = [f'results/study/runs/dmc_walker_stand/cvrl/{seed}' for seed in (0, 1)]
-    own = [float(row['return']) for row in episodes_of(folders[1])
+    own = [float(row['return']) for row in rows_of(folders[1])
            if row['mode'] == 'train' and 30000 < float(row['step']) <= 40000]
     line = next(line for line in page.splitlines() if line.startswith('| walker_stand, CVRL 1 |'))
     assert int(line.split(' | ')[2]) == round(statistics.mean(own))
-    evaluated = [float(row['return']) for row in episodes_of(folders[1])
+    evaluated = [float(row['return']) for row in rows_of(folders[1])
                  if row['mode'] == 'eval' and float(row['step']) >= 20000]
     assert line.split(' | ')[-1].strip(' |') == ', '.join(f'{value:.0f}' for value in evaluated)
 
-    whole, touch = ([[float(row['return']) for row in episodes_of(folder, 'results.csv')
+    whole, touch = ([[float(row['return']) for row in rows_of(folder, 'results.csv')
                       if row['condition'] == condition and row[column] == value]
                      for folder in folders] for condition, column, value in (
                          ('ratio', 'ratio', '0'), ('only', 'sensor', 'touch')))
@@ -146,6 +146,15 @@ def test_a_cell_of_each_kind_of_table_is_the_mean_of_the_rows_of_a_log():
     line = next(line for line in readme.splitlines()
                 if line.startswith('| walker_stand, nothing missing |'))
     assert line.split(' | ')[2].strip('*') == f'{full:.0f}'
+
+
+def test_readme_has_the_means_over_the_tasks_of_the_study():
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    rows = rows_of('results/study/figures', 'aggregate.csv')
+    numbers = [round(100 * float(row[name])) for row in rows if row['at'] == 'final'
+               for name in ('point', 'low', 'high')]
+    assert ('MuMMI has {} % of the largest return (95 % interval {} to {}), CVRL {} % ({} to {}) '
+            'and Dreamer {} % ({} to {})').format(*numbers) in readme
 
 
 def test_readme_has_the_returns_of_the_hour():
