@@ -76,14 +76,12 @@ def check(config):
             f'--sensors takes all, or some of {",".join(SENSORS)}, not {config.sensors!r}' + (
                 '; what the task calls its parts, --sensor_map takes, as image=rgb'
                 if 'sensor_map' in environments.family(config.task).options else ''))
-    for option in ('miss_ratio', 'withhold'):
-        value = getattr(config, option)
-        others = [name for name in value if name not in named(config)] if (
-            isinstance(value, dict)) else []
-        if others and not judging:
-            raise UserError(
-                f'--{option} names {others[0]}, which is not among --sensors {config.sensors}')
     method(config)
+    for option in variants.BY_SENSOR:
+        for name in variants.named(getattr(config, option)):
+            if name not in named(config) and not judging:
+                raise UserError(
+                    f'--{option} names {name}, which is not among --sensors {config.sensors}')
     folder(config)
     # A finished agent is looked at on the backgrounds of evaluation alone.
     for name in ('natural_train', 'natural_valid')[judging:]:
@@ -127,18 +125,12 @@ def method(config):
         raise UserError('--no-use_dreamer leaves nothing that trains the actor; type --use_sac too')
     if config.reward_only and config.obs_model == 'generative':
         raise UserError('--reward_only has no --obs_model; type one of them')
-    names = named(config)
     losses = variants.sensor_losses(config, SENSORS)
     variants.bound_weights(config, SENSORS)
-    for option in ('sensor_loss', 'bound_weight'):
-        for name in (part.split('=')[0].strip() for part in getattr(config, option).split(',')):
-            if name in SENSORS and name not in names and not config.judging:
-                raise UserError(
-                    f'--{option} names {name}, which is not among --sensors {config.sensors}')
-            if option == 'bound_weight' and losses.get(name) == 'reconstruct':
-                raise UserError(
-                    f'--bound_weight names {name}, which --sensor_loss reconstructs: it has no '
-                    'bound')
+    for name in variants.named(config.bound_weight):
+        if losses[name] == 'reconstruct':
+            raise UserError(
+                f'--bound_weight names {name}, which --sensor_loss reconstructs: it has no bound')
 
 
 def task(config):

@@ -83,7 +83,7 @@ class Experiment:
         unread = self.description.unread
         return list(filter(None, (
             devices.advice(), agent.planner.advice(), self.actions.advice(self.config),
-            *map(self._absent, ('miss_ratio', 'withhold', 'sensor_loss', 'bound_weight')),
+            *map(self._absent, variants.BY_SENSOR),
             unread and (
                 f'warning: no sensor reads {", ".join(unread)} of {self.config.task}, a picture; '
                 f'type for example --sensor_map image={unread[0]}, or depth={unread[0]} where it '
@@ -91,10 +91,8 @@ class Experiment:
 
     def _absent(self, option):
         """A line on sensors that `option` names and the task has not; or None."""
-        value = getattr(self.config, option)
-        names = value if isinstance(value, dict) else (
-            part.split('=')[0].strip() for part in str(value).split(',') if '=' in part)
-        if others := [name for name in names if name not in self.sensors]:
+        if others := [name for name in variants.named(getattr(self.config, option))
+                      if name not in self.sensors]:
             return (f'--{option} of {" and ".join(others)} does nothing: {self.config.task} has '
                     f'{", ".join(self.sensors)}')
         return None

@@ -209,8 +209,6 @@ class _Vector(gymnasium.vector.VectorEnv):
                 answers.append(worker.answer())
             except Died as error:
                 answers.append(self._again(index, error))
-            except UserError:
-                raise
             except Exception as error:  # the others' answers are of this step, and of no later one
                 wrong = wrong or error
                 answers.append((0.0, False, False, {}))

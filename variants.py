@@ -3,6 +3,17 @@ choices is called. Nothing here imports TensorFlow or the simulator."""
 
 from config import LARGEST, SENSORS, UserError
 
+# Options that are one value for all sensors, or one by sensor.
+BY_SENSOR = 'miss_ratio', 'withhold', 'sensor_loss', 'bound_weight'
+
+
+def named(value):
+    """The sensors that an option names which is one value for all, or one by sensor: a number, a
+    dict, or a text as image=...,touch=..."""
+    names = value if isinstance(value, dict) else (
+        part.split('=')[0].strip() for part in str(value).split(',') if '=' in part)
+    return [name for name in names if name in SENSORS]
+
 
 def by_sensor(option, text, sensors, default, convert, wanted):
     """sensor -> value from `text`, one value for all of `sensors` or <sensor>=<value>,...; those

@@ -4,6 +4,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from config import UserError
+
 CELLS = 5
 DRAWN = (32, 128, 3)
 
@@ -102,6 +104,15 @@ class Hanging(Numbers):
         return super().step(action)
 
 
+class Refusing(Numbers):
+    """It has an error for its user where the first action is above 2."""
+
+    def step(self, action):
+        if action[0] > 2:
+            raise UserError('no')
+        return super().step(action)
+
+
 class Deaf(Numbers):
     """Nothing to be seen but words."""
 
@@ -157,6 +168,7 @@ gymnasium.register('Cameras-v0', Cameras)
 gymnasium.register('Corridor-v0', Corridor, max_episode_steps=6)
 gymnasium.register('Endless-v0', Numbers)
 gymnasium.register('Hanging-v0', Hanging)
+gymnasium.register('Refusing-v0', Refusing)
 gymnasium.register('HangingBorn-v0', Hanging, kwargs={'born': True})
 gymnasium.register('Ill-v0', Ill)
 gymnasium.register('IllBorn-v0', Ill, kwargs=dict(born=True))

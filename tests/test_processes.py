@@ -420,16 +420,19 @@ def test_seeds_are_one_each_or_one_to_count_from(config):
         envs.close()
 
 
-def test_after_an_error_of_one_environment_the_others_answer_to_the_step_that_is_asked(config):
-    config = numbers(config, 'Endless')
+@pytest.mark.parametrize('name, action, error', [
+    ('Endless', np.nan, (AssertionError, ValueError)), ('Refusing', 1, UserError)])
+def test_after_an_error_of_one_environment_the_others_answer_to_the_step_that_is_asked(
+        config, name, action, error):
+    config = numbers(config, name)
     envs = processes.vector(config, 'valid', 3, processes.describe(config), seed=0)
     try:
         envs.reset()
-        with pytest.raises((AssertionError, ValueError)):
-            envs.step(np.array([[0, 0], [np.nan, 0], [0, 0]], np.float32))
+        with pytest.raises(error):
+            envs.step(np.array([[0, 0], [action, 0], [0, 0]], np.float32))
         actions = np.zeros((3, 2), np.float32)
-        actions[:, 0] = -1, 0, 1  # of -1 to 3, which is the reward of each of two steps
-        assert envs.step(actions)[1].tolist() == [-2, 2, 6]
+        actions[:, 0] = -1, 0, 0.5  # of -1 to 3, which is the reward of each of two steps
+        assert envs.step(actions)[1].tolist() == [-2, 2, 4]
     finally:
         envs.close()
 
