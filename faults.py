@@ -64,7 +64,7 @@ class Spikes(Fault):
 
 class Patch(Fault):
     """Something stands before the sensor: a square of the picture is black, or some values of a
-    vector are 0. amount: their share. Where, each episode draws anew."""
+    vector are 0. amount: their share, of which one is the least. Where, each episode draws anew."""
 
     amount = 'share of the picture, or of the values'
 
@@ -74,13 +74,18 @@ class Patch(Fault):
     def begin(self, random):
         self.hidden = np.zeros(_places(np.empty(self.shape)), bool)
         if len(self.shape) == 1:
-            count = round(self.share * self.shape[0])
+            count = self._hides(self.share, self.shape[0])
             self.hidden[random.permutation(self.shape[0])[:count]] = True
         else:
-            sides = [round(self.share ** 0.5 * size) for size in self.shape[:2]]
+            sides = [self._hides(self.share ** 0.5, size) for size in self.shape[:2]]
             top, left = (random.integers(size - side + 1)
                          for size, side in zip(self.shape, sides))
             self.hidden[top:top + sides[0], left:left + sides[1]] = True
+
+    @staticmethod
+    def _hides(share, count):
+        # Less than one would be a condition by name alone.
+        return max(1, round(share * count)) if share else 0
 
     def __call__(self, value, random):
         return np.where(self.hidden, value.dtype.type(0), value)

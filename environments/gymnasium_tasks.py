@@ -207,7 +207,11 @@ def readers(env, config):
     if 'proprioception' not in found and numbers:
         found['proprioception'] = Vector({key: plain[key] for key in numbers})
     if not found:
-        raise UserError(f'{task} observes nothing that a sensor can be: {env.observation_space}')
+        large = [key for key, space in plain.items() if spaces.has_pixels(space)]
+        raise UserError(
+            f'{task} observes nothing that a sensor can be: {env.observation_space}' + (
+                f'; if {large[0]} is numbers and no picture, type '
+                f'--sensor_map proprioception={large[0]}' if large else ''))
     used = [key for part in found.values() for key in part.keys]
     unread = tuple(key for key in plain if key not in used and spaces.has_pixels(plain[key]))
     found = {name: found[name] for name in SENSORS if name in found}

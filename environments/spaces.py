@@ -131,9 +131,12 @@ def resized(plane):
 
 
 def picture(value):
-    """A picture in grey, colour or colour with alpha, bytes or 0 to 1, as uint8 (64, 64, 3)."""
+    """A picture in grey, colour or colour with alpha, as uint8 (64, 64, 3): whole numbers from 0 to
+    255, or others from 0 to 1."""
     value = np.asarray(value)
-    if value.dtype != np.uint8:
+    if np.issubdtype(value.dtype, np.integer):
+        value = np.clip(value, 0, 255).astype(np.uint8)
+    else:
         if not np.isfinite(value).all():
             raise Broken('a number of its picture is not finite')
         value = np.clip(np.round(255 * value), 0, 255).astype(np.uint8)

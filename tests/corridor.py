@@ -121,6 +121,18 @@ class Deaf(Numbers):
         self.observation_space = spaces.Text(5)
 
 
+class Board(Numbers):
+    """Numbers in an array as large as a picture."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.observation_space = spaces.Box(-1, 1, (20, 20), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.eye(20, dtype=np.float32), {}
+
+
 class Mute(Numbers):
     """Actions that no agent here has."""
 
@@ -174,4 +186,5 @@ gymnasium.register('Ill-v0', Ill)
 gymnasium.register('IllBorn-v0', Ill, kwargs=dict(born=True))
 gymnasium.register('Deaf-v0', Deaf)
 gymnasium.register('Mute-v0', Mute)
+gymnasium.register('Board-v0', Board)
 gymnasium.register('Seen-v0', Seen)

@@ -148,6 +148,7 @@ def test_sensors_that_a_task_cannot_have_are_named(words, parts):
     ('gym_json.nowhere:Task-v0', ['no module json.nowhere', 'PYTHONPATH']),
     ('gym_.nowhere:Task-v0', ['no module .nowhere', 'PYTHONPATH']),
     ('gym_corridor:Deaf-v0', ['observes nothing']),
+    ('gym_corridor:Board-v0', ['observes nothing', '--sensor_map proprioception=observation']),
     ('gym_HalfCheetah-v3', ['cannot be built', 'gymnasium-robotics']),
     ('gym_corridor:Mute-v0', ['gym_corridor:Mute-v0', 'MultiDiscrete']),
     ('corridor:Corridor-v0', ['did you mean --task gym_corridor:Corridor-v0']),
@@ -278,6 +279,18 @@ def test_every_choice_of_a_space_is_one_of_the_agent_s(space):
 def test_more_choices_than_any_number_holds_are_refused(space):
     with pytest.raises(UserError, match='of up to 1024 combinations'):
         spaces.control(space)
+
+
+def test_numbers_as_large_as_a_picture_are_read_where_they_are_named():
+    env = made('gym_corridor:Board-v0', '--sensor_map', 'proprioception=observation')
+    np.testing.assert_array_equal(env.reset()[0]['proprioception'], np.eye(20).ravel())
+
+
+@pytest.mark.parametrize('kind', [np.int64, np.uint16, np.int16])
+def test_a_picture_of_whole_numbers_is_one_of_bytes(kind):
+    found = spaces.picture(np.full((64, 64, 3), [7, 128, 300], kind))
+    assert found[0, 0].tolist() == [7, 128, 255]
+    assert spaces.picture(np.eye(64, dtype=bool))[:2, :2, 0].tolist() == [[255, 0], [0, 255]]
 
 
 def test_a_picture_of_numbers_keeps_within_what_bytes_hold():

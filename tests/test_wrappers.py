@@ -214,6 +214,16 @@ def test_a_patch_hides_its_share_at_one_place_of_an_episode():
     assert len(places) > 20
 
 
+def test_a_patch_hides_one_value_at_the_least_but_where_its_share_is_0():
+    for sensor in 'image', 'touch':
+        for share in 1e-6, 0.01:
+            shown, _ = falsified(f'{sensor}=patch:{share}', 1)
+            hidden = shown[sensor] == 0
+            assert (hidden.all(-1) if sensor == 'image' else hidden)[0].any()
+        shown, _ = falsified(f'{sensor}=patch:0', 1)
+        assert (shown[sensor] != 0).all()
+
+
 def test_what_is_frozen_repeats_what_was_said_last_for_up_to_14_decisions():
     env, lengths = wrappers.Corruption(Counting(), 'touch=freeze:0.1', 1), []
     for _ in range(40):
