@@ -14,7 +14,7 @@ AGENT ?= agents/walker_walk/mummi
 .PHONY: install demo board claim test lint docs bench torture results clean
 
 .venv/installed: requirements.txt requirements-dev.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@echo 'installing the pinned packages to .venv (2.8 GB, a minute or two)'
 	$(BIN)/pip install --disable-pip-version-check -r requirements-dev.txt
 	touch $@
@@ -81,7 +81,8 @@ results: .venv/installed
 		results/study/runs/dmc_walker_walk/mummi --outdir results/behaviour/figures \
 		--by actor_rate,seed --bin 10000 --metrics imagined_reward,value_ratio,actor_entropy
 	$(BIN)/python plotting.py --indir results/small/runs --outdir results/small/figures \
-		--by kl_balance,sensors --bin 250 --metrics image_loss,divergence,value,actor_entropy
+		--by kl_balance,sensors --bin 250 --against updates \
+		--metrics divergence,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/wiping/runs --outdir results/wiping/figures \
 		--bin 2500 --metrics reward_loss,imagined_reward,value,actor_entropy
 	$(BIN)/python plotting.py --indir results/cartpole/runs --outdir results/cartpole/figures \

@@ -10,7 +10,7 @@ import environments
 import faults
 import files
 import variants
-from config import SENSORS, Config, UserError, resolve
+from config import SENSORS, Config, UserError, ratios, resolve
 
 # Bytes that an environment needs at the least, with its process.
 ENVIRONMENT = 5e7
@@ -20,7 +20,8 @@ LONG = 60
 
 # What a run makes in its folder.
 FOLDERS = ('episodes', 'videos', 'tensorboard')
-FILES = ('config.json', 'lock', 'episodes.csv', 'metrics.csv')
+LOGS = ('episodes.csv', 'metrics.csv')
+FILES = ('config.json', 'lock', *LOGS)
 
 
 def purpose(config, chosen):
@@ -43,7 +44,8 @@ def purpose(config, chosen):
 def unused(config, chosen):
     """option -> why it does nothing, of the options named in `chosen` that another one has turned
     off. Those that shape the model are none of these: a run has to be resumed by its own."""
-    losses = set(variants.sensor_losses(config, named(config)).values())
+    sensors = variants.meant(config)
+    losses = set(variants.sensor_losses(config, sensors).values())
     causes = {
         'without --refine_actions': (
             not config.refine_actions, ('refine_rate', 'refine_steps', 'refine_plan')),
@@ -52,6 +54,8 @@ def unused(config, chosen):
         'without --natural': (not config.natural, ('natural_variety',)),
         'with --no-use_dreamer': (not config.use_dreamer, ('entropy_bonus',)),
         'with --kl_balance 1': (config.kl_balance == 1, ('free_nats',)),
+        'with a single sensor, of which nothing else could tell': (
+            len(sensors) == 1 and any(ratios(config.withhold, sensors).values()), ('withhold',)),
         'where all sensors are reconstructed': (losses == {'reconstruct'}, ('bound_weight',))}
     return {name: why for why, (holds, names) in causes.items() if holds
             for name in names if name in chosen}
@@ -79,7 +83,7 @@ def check(config):
     method(config)
     for option in variants.BY_SENSOR:
         for name in variants.named(getattr(config, option)):
-            if name not in named(config) and not judging:
+            if name not in variants.meant(config) and not judging:
                 raise UserError(
                     f'--{option} names {name}, which is not among --sensors {config.sensors}')
     folder(config)
@@ -93,7 +97,7 @@ def check(config):
                 'or type --no-natural')
     configuration.test_ratios(config)
     for sensor, *_ in faults.asked(config.corrupt):
-        if sensor not in named(config):
+        if sensor not in variants.meant(config):
             raise UserError(
                 f'--corrupt names {sensor}, which is not among --sensors {config.sensors}')
     steps = environments.time_limit(config)
@@ -108,15 +112,6 @@ def check(config):
             f'--prefill {config.prefill} is more than --steps {config.steps}, which include it; '
             'type a smaller --prefill, or more --steps')
     memory(config)
-
-
-def named(config):
-    """The sensors that `--sensors` can mean: with all, those that are not there by name alone, and
-    in a family whose observations decide, any."""
-    if config.sensors != 'all':
-        return config.sensors.split(',')
-    mapped = 'sensor_map' in environments.family(config.task).options
-    return [name for name, row in SENSORS.items() if mapped or not row.by_name]
 
 
 def method(config):
@@ -160,6 +155,12 @@ def folder(config):
         raise UserError(
             f'{config.logdir} is an exported agent, which has no optimisers and no episodes to go '
             f'on from; begin a run of its own from it by --logdir ANOTHER --init {config.logdir}')
+    if not (judging or config.dry_run or files.states(config.logdir) or files.episodes(
+            os.path.join(config.logdir, 'episodes'))) and any(
+                map(files.filled, (os.path.join(config.logdir, name) for name in LOGS))):
+        raise UserError(
+            f'{config.logdir} has the logs of a run, and neither episodes nor a checkpoint to go '
+            'on from; choose another --logdir')
     folders, made = ('inspect',) * config.inspect, ('results.csv',) * config.test
     if not judging:
         folders, made = FOLDERS, FILES

@@ -291,10 +291,16 @@ def save(config, method, path, history=None):
 
 
 def load(path):
-    """(Config, method's name) as `save` wrote them; options that are gone are ignored. Of the
-    errors, TypeError is for a value of another type."""
-    with open(path, encoding='utf-8') as file:
-        values = json.load(file)
+    """(Config, method's name) as `save` wrote them; options that are gone are ignored. UserError
+    for a file that is damaged."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            return _read(json.load(file))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f'{path} is not a readable configuration') from None
+
+
+def _read(values):
     method = values.pop('method')
     fields = {field.name: field for field in dataclasses.fields(Config)}
     values = {name: value for name, value in values.items() if name in fields}
@@ -315,7 +321,7 @@ def check_resume(config, method, path, model=True, option='--logdir'):
     """
     try:
         before, method_before = load(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, UserError):
         raise UserError(
             f'{path} is not a readable configuration; choose another {option}') from None
     folder = os.path.dirname(path)

@@ -386,7 +386,9 @@ class Method:
     def __init__(self, name, own=(), **defaults):
         known = {field.name: field.metadata['own'] for field in dataclasses.fields(Config)}
         wrong = [option for option in own if not known.get(option)]
-        wrong += [option for option in defaults if option not in known]
+        # Those of a task and of a preset are looked up by what is typed.
+        wrong += [option for option in defaults
+                  if option not in known or option in ('task', 'preset')]
         if wrong:
             raise ValueError(f'{name}: no such option to own or to change: {", ".join(wrong)}')
         object.__setattr__(self, 'name', name)

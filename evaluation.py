@@ -14,6 +14,7 @@ import files
 from acting import Driver, evaluate, summary
 from config import UserError, flag
 from logs import condition_name, told
+from pictures import LONGEST
 
 # Environments that test in parallel, where the run's own --envs are fewer.
 ENVIRONMENTS = 5
@@ -100,16 +101,18 @@ def play(experiment, agent, step, tests, episodes, count, bar):
                     **(agreement(agent, episode, sensors) if config.corrupt else {})})
                 bar.update()
     finally:
-        environments.close(terminate=True)
+        environments.close()
     return pd.DataFrame(rows)
 
 
 def agreement(agent, episode, sensors):
-    """What the representation holds of the sensors of an episode, column -> number: whether it
-    notices one that lies. {} for a method that has no such numbers."""
+    """What the representation holds of the sensors of an episode (of its first `LONGEST` entries,
+    since each is compared with each), column -> number: whether it notices one that lies. {} for
+    a method that has no such numbers."""
     keys = ['action', *(key for sensor in sensors for key in (sensor, flag(sensor)))]
-    numbers = agent.agreement({key: tf.constant(episode[key]) for key in keys})
-    return {name: float(number) for name, number in numbers.items()}
+    numbers = agent.agreement({key: tf.constant(episode[key][:LONGEST]) for key in keys})
+    return {name: float(number) for name, number in numbers.items()
+            if not name.startswith('chance_')}
 
 
 def changed(config):

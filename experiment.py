@@ -85,9 +85,10 @@ class Experiment:
             devices.advice(), agent.planner.advice(), self.actions.advice(self.config),
             *map(self._absent, variants.BY_SENSOR),
             unread and (
-                f'warning: no sensor reads {", ".join(unread)} of {self.config.task}, a picture; '
-                f'type for example --sensor_map image={unread[0]}, or depth={unread[0]} where it '
-                'has one channel (docs/tasks.md)'))))
+                f'warning: no sensor reads {", ".join(unread)} of {self.config.task}, as large as '
+                f'a picture; type for example --sensor_map image={unread[0]}, depth={unread[0]} '
+                f'where it has one channel, or proprioception={unread[0]} where it is numbers and '
+                'no picture (docs/tasks.md)'))))
 
     def _absent(self, option):
         """A line on sensors that `option` names and the task has not; or None."""
@@ -147,8 +148,6 @@ def load(folder, *words):
         _, name = commandline.load(path)
     except OSError:
         raise UserError(f'no run in {str(folder)!r} (no config.json); name a trained run') from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise UserError(f'{path} is not a readable configuration') from None
     method, representation = script(name)
     config = commandline.parse(method, [f'--logdir={folder}', '--test', *words], acting=True)
     return Trained(Experiment(method, representation, config))
@@ -232,7 +231,7 @@ class Trained:
                 raise ValueError(f'{sensor} is not finite as {raw.dtype}; give it the flag 0 where '
                                  'it is missing')
             values[sensor] = tf.constant(raw)
-            values[flag(sensor)] = tf.constant(present)
+            values[flag(sensor)] = tf.constant(np.float32(present > 0))
         values['is_first'] = tf.constant(np.full(count, state is None))
         action, state = self.agent.policy(
             values, self.agent.initial(count) if state is None else state, False)

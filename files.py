@@ -18,6 +18,9 @@ PARTIAL = '.partial'
 _PARTS = r'(\.index|\.data-[0-9]{5}-of-[0-9]{5}|_temp)'
 # The second state of one number has the name state-<number>-1, and so on.
 STATE = re.compile(r'(state-([0-9]{9}|[1-9][0-9]{9,})(?:-([1-9][0-9]*))?)' + _PARTS)
+# The number of an episode and that of its entries, without zeros beyond the seven digits.
+EPISODE = re.compile(r'([0-9]{7}|[1-9][0-9]{7,})-([1-9][0-9]*)\.npz', re.ASCII)
+DAMAGED = '.damaged'
 # The weights of an exported agent, in its folder.
 WEIGHTS = 'weights.npz'
 # The name under which TensorFlow writes a state, before it gets its own.
@@ -157,6 +160,19 @@ def set_aside_states(folder, beyond):
         for name in _index_first(own):
             set_aside(os.path.join(folder, name))
     return found
+
+
+def episodes(folder):
+    """The names of the episodes that a run wrote in `folder`, those that were set aside as damaged
+    included; none where there is no folder."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [name for name in names if EPISODE.fullmatch(name.removesuffix(DAMAGED))
+            and os.path.isfile(os.path.join(folder, name))]
+
+
+def filled(path):
+    """Whether there is a file at `path`, with something in it."""
+    return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
 def exported(folder):

@@ -60,7 +60,7 @@ def play(experiment, agent, options=None, report=lambda decisions: None):
             finished = driver.step(policy)
             report(len(policy.latents))
     finally:
-        environments.close(terminate=True)
+        environments.close()
     episode = finished[0][1]
     # The last entry of an episode is stored, but nothing is decided on it.
     latents = {key: tf.constant(np.stack([entry[key] for entry in policy.latents]))

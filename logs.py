@@ -146,7 +146,7 @@ def load_run(folder):
     path = os.path.join(folder, 'config.json')
     try:
         settings, method = commandline.load(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except OSError:
         raise UserError(f'{path} is not a readable configuration') from None
     history = provenance.history(path)
     path = os.path.join(folder, 'results.csv')

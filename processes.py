@@ -149,7 +149,7 @@ class _Vector(gymnasium.vector.VectorEnv):
                 except Died as error:
                     raise worker.reason(error) from None
         except BaseException:
-            self.close(terminate=True)
+            self.close()
             raise
 
     @property
@@ -225,7 +225,7 @@ class _Vector(gymnasium.vector.VectorEnv):
         return ({key: value.copy() for key, value in self.shown.items()},
                 np.array(rewards, np.float64), np.array(terminated), np.array(truncated), infos)
 
-    def close(self, terminate=True, **_):
+    def close(self, **_):
         """End the workers. A repetition does nothing."""
         for worker in self.workers:
             worker.end()

@@ -104,11 +104,14 @@ def _made(found, replay, progress, metrics, sensors, prefill):
     if float(progress.step) > known[-1][0]:
         known.append((float(progress.step), float(progress.seconds)))
     steps, wall = (np.maximum.accumulate(values) for values in zip(*known))
-    rows, step = [], 0
+    rows, collected, last, then = [], 0, 0, 0.0
     for episode in replay.episodes:
-        step += episode.steps
-        if ('', episode.number) in found:
+        collected += episode.steps
+        if row := found.get(('', episode.number)):
+            last, then = int(float(row['step'])), float(row.get('seconds') or then)
             continue
+        # With several environments more was collected by then: what the others had under way.
+        step = max(collected, last)
         try:
             arrays = episode.read(0, episode.entries, ['reward', *map(flag, sensors)])
         except ValueError:  # it will be set aside where it is drawn
@@ -117,7 +120,7 @@ def _made(found, replay, progress, metrics, sensors, prefill):
         rows.append(tools.texts({
             'step': step,
             'updates': max((updates for at, updates in phases if at < step), default=0),
-            'seconds': float(np.interp(step, steps, wall)),
+            'seconds': then if step == last else float(np.interp(step, steps, wall)),
             'mode': 'prefill' if step <= prefill else 'train',
             **summary(arrays, sensors), 'episode': episode.number}))
     return [{key: str(value) for key, value in row.items()} for row in rows]

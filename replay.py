@@ -8,7 +8,6 @@ import functools
 import io
 import itertools
 import os
-import re
 import zipfile
 
 import numpy as np
@@ -16,10 +15,8 @@ import tensorflow as tf
 
 import files
 from config import UserError
+from files import DAMAGED, EPISODE
 
-# The number of an episode and that of its entries, without zeros beyond the seven digits.
-EPISODE = re.compile(r'([0-9]{7}|[1-9][0-9]{7,})-([1-9][0-9]*)\.npz', re.ASCII)
-DAMAGED = '.damaged'
 # Where arrays lie in a file, of what kind they are, and how large it is: one object for all
 # episodes that are alike, since a run may have very many.
 _LAYOUTS = {}
@@ -163,13 +160,13 @@ class Replay:
 
     def __init__(self, folder, action_repeat, memory=2.0, report=print, across=False):
         self.folder, self.across = os.fspath(folder), across
-        os.makedirs(self.folder, exist_ok=True)
         self.action_repeat, self.memory, self.report = action_repeat, memory * 1e9, report
         self.episodes = []
         self._ends = {}  # length -> what `ends` found so far
         self.keys = None
         self.number = 0
-        files.clean(self.folder, EPISODE)
+        if os.path.isdir(self.folder):  # it is made with the first episode
+            files.clean(self.folder, EPISODE)
         for number, entries in self._files():
             try:
                 self.episodes.append(Episode(self.folder, number, entries, action_repeat))
@@ -200,13 +197,11 @@ class Replay:
     def _files(self):
         """(number, entries) of the episodes, oldest first; the number of the next is set."""
         found = {}
-        for name in os.listdir(self.folder):
-            match = EPISODE.fullmatch(name.removesuffix(DAMAGED))
-            if match and os.path.isfile(os.path.join(self.folder, name)):
-                number, entries = map(int, match.groups())
-                self.number = max(self.number, number + 1)
-                if not name.endswith(DAMAGED):
-                    found.setdefault(number, []).append(entries)
+        for name in files.episodes(self.folder):
+            number, entries = map(int, EPISODE.match(name).groups())
+            self.number = max(self.number, number + 1)
+            if not name.endswith(DAMAGED):
+                found.setdefault(number, []).append(entries)
         for number, several in found.items():
             if len(several) > 1:
                 paths = sorted(path_of(self.folder, number, entries) for entries in several)
@@ -232,8 +227,7 @@ class Replay:
     @property
     def numbers(self):
         """The numbers of all episodes, those that were set aside included."""
-        names = [name.removesuffix(DAMAGED) for name in os.listdir(self.folder)]
-        return {int(match[1]) for match in map(EPISODE.fullmatch, names) if match}
+        return {int(EPISODE.match(name)[1]) for name in files.episodes(self.folder)}
 
     @property
     def steps(self):
@@ -243,6 +237,7 @@ class Replay:
     def add(self, arrays):
         """Write an episode (dict of arrays with equal first axes) and keep it in memory."""
         entries = len(arrays['reward'])
+        os.makedirs(self.folder, exist_ok=True)
         with files.writing(path_of(self.folder, self.number, entries)) as file:
             np.savez(file, **arrays)
         number, self.number = self.number, self.number + 1

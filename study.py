@@ -243,7 +243,11 @@ def check_nodes(ray, job):
                 node['NodeID'], soft=False)).remote(job.study, job.token, job.script)
         for node in nodes}
     for address, answer in answers.items():
-        if lacks := ray.get(answer, timeout=300):
+        try:
+            lacks = ray.get(answer, timeout=300)
+        except ray.exceptions.RayError as error:  # as where it cannot import jobs.py
+            lacks = f'does not answer ({str(error).strip().splitlines()[-1]})'
+        if lacks:
             raise UserError(
                 f'the node {address} {lacks}; all nodes must share the folder of the study and '
                 'that of the scripts, see docs/cluster.md')

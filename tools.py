@@ -165,7 +165,11 @@ class Logger:
             valid_row, least=('step', 'updates')), report)
         if (self.folder / 'videos').exists():
             files.clean(self.folder / 'videos', VIDEO)
-        self.writer = tf.summary.create_file_writer(files.plain(self.folder / 'tensorboard'))
+
+    @functools.cached_property
+    def writer(self):
+        """That of TensorBoard, which makes a file as soon as there is one."""
+        return tf.summary.create_file_writer(files.plain(self.folder / 'tensorboard'))
 
     def episode(self, row):
         """A finished episode: step, updates, seconds, mode, return, length, missing_<sensor>,

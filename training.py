@@ -90,7 +90,7 @@ def dry_run(experiment):
         print(f'  {part:<22}{count:>14,}')
     entry = sum(
         int(np.prod(space.shape)) * space.dtype.itemsize
-        for space in description.observation_space.values()) + 4 * (agent.actions.size + 2)
+        for space in description.observation_space.values()) + 4 * (agent.actions.size + 3)
     disk = entry * config.steps / config.action_repeat / 1e9
     print('\nestimates')
     print(f'  replay on disk        {disk:>10.2f} GB after {config.steps:,} steps')
@@ -133,14 +133,9 @@ class Trainer:
                 f'episodes to go on from; put {self.folder / "episodes"} back, or begin another '
                 f'run with these weights: --export FOLDER here, then --logdir ANOTHER --init '
                 'FOLDER')
-        if not resumed:
-            if self.replay.number:
-                records.begin_anew(
-                    self.logger, self.replay, bool(self.checkpoints.paths()), self.say)
-            elif self.logger.metrics.rows() or self.logger.episodes.rows():
-                raise UserError(
-                    f'{self.folder} has the logs of a run, and neither episodes nor a checkpoint '
-                    'to go on from; choose another --logdir')
+        if not resumed and self.replay.number:
+            records.begin_anew(
+                self.logger, self.replay, bool(self.checkpoints.paths()), self.say)
         if before and self.progress.begun:
             # These were for its beginning, and stay what they were.
             self.config = dataclasses.replace(
@@ -199,8 +194,9 @@ class Trainer:
         more can be refused: what was typed wrongly is not the run's."""
         path, change = str(self.folder / 'config.json'), ''
         changed = commandline.changes(before, self.config) if before else ''
-        if before and self.progress.begun and self.step >= self.config.steps and (
-                self.agent.updates >= self.progress.due):
+        # Not where a kill lost the last updates: `due` is then that of the phase before.
+        if before and self.progress.begun and self.agent.updates >= self.progress.due and (
+                self.config.steps <= self.step < self.progress.next_phase(self.config)):
             # Its configuration says how it was trained; how long, may be cut to what was reached.
             if changed:
                 self.say(f'note: the run is finished, and nothing is learned with {changed}')
@@ -221,7 +217,7 @@ class Trainer:
     def __exit__(self, *_):
         for environments in (self.environments, self.valid and self.valid.environments):
             if environments:
-                environments.close(terminate=True)
+                environments.close()
         self.lock.close()
 
     def say(self, text):

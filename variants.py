@@ -1,6 +1,7 @@
 """What makes another method of a method: what each sensor is learned by, and how a run with such
 choices is called. Nothing here imports TensorFlow or the simulator."""
 
+import environments
 from config import LARGEST, SENSORS, UserError
 
 # Options that are one value for all sensors, or one by sensor.
@@ -13,6 +14,15 @@ def named(value):
     names = value if isinstance(value, dict) else (
         part.split('=')[0].strip() for part in str(value).split(',') if '=' in part)
     return [name for name in names if name in SENSORS]
+
+
+def meant(config):
+    """The sensors that `--sensors` can mean: with all, those that are not there by name alone, and
+    in a family whose observations decide, any."""
+    if config.sensors != 'all':
+        return config.sensors.split(',')
+    mapped = 'sensor_map' in environments.options(config.task)
+    return [name for name, row in SENSORS.items() if mapped or not row.by_name]
 
 
 def by_sensor(option, text, sensors, default, convert, wanted):
@@ -54,15 +64,15 @@ def bound_weights(config, sensors):
 def name(method, config):
     """What a run of the method of that name is called: `method`, and in words what makes another
     method of it, as ablations do."""
-    losses = sensor_losses(config, SENSORS)
-    rebuilt = [sensor for sensor in SENSORS if losses[sensor] == 'reconstruct']
-    rebuilt = 'all' if len(rebuilt) == len(SENSORS) else ' and '.join(rebuilt)
+    losses = sensor_losses(config, meant(config))
+    rebuilt = [sensor for sensor in SENSORS if losses.get(sensor) == 'reconstruct']
+    rebuilt = 'all' if len(rebuilt) == len(losses) else ' and '.join(rebuilt)
     words = {
         'generative': config.obs_model == 'generative',
         'reward only': config.reward_only,
         'product of experts': config.fusion == 'precision',
         'prior expert': config.prior_expert,
-        'bilinear': config.density_ratio == 'bilinear',
+        'bilinear': config.density_ratio == 'bilinear' and rebuilt != 'all',
         f'{rebuilt} reconstructed': rebuilt,
         'with SAC': config.use_sac and config.use_dreamer,
         'SAC alone': config.use_sac and not config.use_dreamer,

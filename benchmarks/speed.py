@@ -117,7 +117,7 @@ def environment(config, chosen):
         vector.reset()
         actions = random.uniform(-1, 1, (100, *vector.action_space.shape)).astype(np.float32)
         value = count * rate(lambda v=vector, a=actions: v.step(random.choice(a)), repeats)
-        vector.close(terminate=True)
+        vector.close()
         share = [value * least / min(count, processor.cores())] if alone else []
         rows.append((f'environments: {count}', value, 'decisions/s', *share))
     return rows + [(name, value, 'decisions/s') for name, value in alone.items()]

@@ -84,6 +84,12 @@ def defaults(task):
     return dict(row.defaults) if row else {}
 
 
+def options(task):
+    """The options that are for the family of `task` alone; () where it has none."""
+    row = FAMILIES.get(task.split('_')[0])
+    return row.options if row else ()
+
+
 def time_limit(config):
     """Steps of an episode: `--time_limit`, as far as the task has so many. 0: its own, unknown."""
     row = FAMILIES.get(config.task.split('_')[0])

@@ -104,7 +104,7 @@ class Environments:
             'touch': np.float32(touch * (not self.missing)),
             'touch_flag': np.full((self.num_envs, 1), not self.missing, np.float32)}
 
-    def close(self, terminate):
+    def close(self):
         self.closed = True
 
 

@@ -43,7 +43,7 @@ def test_own_task_is_described_and_steps_in_processes():
         np.testing.assert_array_equal(reward, wanted)
         assert info['steps'].tolist() == [1, 1]
     finally:
-        vector.close(terminate=True)
+        vector.close()
 
 
 def test_pictures_that_no_sensor_reads_are_told_to_the_user():
@@ -52,8 +52,9 @@ def test_pictures_that_no_sensor_reads_are_told_to_the_user():
         'mummi', '--task', 'gym_corridor:Cameras-v0'))
     assert one.sensors == ('image', 'proprioception')
     said = one.advice(types.SimpleNamespace(planner=types.SimpleNamespace(advice=lambda: None)))
-    assert sum('no sensor reads far, frames of' in line and
-               'image=far, or depth=far where it has one channel' in line for line in said) == 1
+    assert sum('no sensor reads far, frames of' in line and (
+        'image=far, depth=far where it has one channel, or proprioception=far' in line)
+        for line in said) == 1
 
 
 class Experiment(experiment.Experiment):
@@ -338,17 +339,18 @@ def plain_return(rewards, discounts, values, k):
 
 
 def test_reinforce_has_the_gradient_of_log_probability_times_advantage():
-    """On a stub whose features are reward, discount, value and the logits of three choices."""
+    """On a stub whose features are reward, discount, the slow value, from which returns are
+    bootstrapped and of which the advantage is, the fast one, and the logits of three choices."""
     part = actions.Discrete(3, 0)
     config = helpers.settings('mummi', '--slow_value', '0.1', '--entropy_bonus', '0.25')
-    behaviour = models.ActorCritic(config, 6, part, Precision(tf.float32))
-    behaviour.value_head = behaviour.bootstrap_head = lambda f: f[..., 2:3]
+    behaviour = models.ActorCritic(config, 7, part, Precision(tf.float32))
+    behaviour.bootstrap_head, behaviour.value_head = lambda f: f[..., 2:3], lambda f: f[..., 3:4]
     world = types.SimpleNamespace(reward=lambda f: f[..., 0], discount=lambda f: f[..., 1])
-    features = helpers.normals(4, 5, 6)
+    features = helpers.normals(4, 5, 7)
     features[..., 1] = np.random.default_rng(0).uniform(0.2, 1, (4, 5))
     alive = np.float32([1, 0, 1, 1, 1])
     noise = part.noise(tf.random.Generator.from_seed(0), 3, 5)
-    logits = tf.constant(features[:-1, :, 3:])
+    logits = tf.constant(features[:-1, :, 4:])
     with tf.GradientTape() as tape:
         tape.watch(logits)
         policy = part.distribution(logits)

@@ -124,6 +124,8 @@ def test_method_cannot_be_changed_and_knows_the_options():
         mummi.METHOD.defaults['units'] = 3
     with pytest.raises(ValueError, match='batch, unit'):
         config.Method('mine', own=('probe_frames', 'batch'), units=3, unit=4)
+    with pytest.raises(ValueError, match='preset, task'):
+        config.Method('mine', preset='cpu', task='gym_Pendulum-v1')
 
 
 # --- Values ---
@@ -904,7 +906,11 @@ def test_reward_only_has_no_observation_model():
     ('mummi', ['--sensor_loss', 'image=reconstruct,touch=reconstruct'],
      'mummi, image and touch reconstructed'),
     ('mummi', ['--fusion', 'precision', '--prior_expert', '--sensor_loss', 'reconstruct'],
-     'mummi, product of experts, prior expert, all reconstructed')])
+     'mummi, product of experts, prior expert, all reconstructed'),
+    ('mummi', ['--sensor_loss', 'image=reconstruct,depth=reconstruct,touch=reconstruct'],
+     'mummi, all reconstructed'),
+    ('mummi', ['--sensors', 'image', '--sensor_loss', 'image=reconstruct', '--density_ratio',
+               'bilinear'], 'mummi, all reconstructed')])
 def test_an_ablation_is_called_what_it_is(method, words, name):
     settings_ = commandline.parse(METHODS[method], ['--logdir=unused', '--no-natural', *words])
     assert variants.name(method, settings_) == name
@@ -929,6 +935,14 @@ def test_a_test_with_another_drop_out_chance_names_the_option_for_it(tmp_path):
         commandline.parse(mummi.METHOD, [*words, '0.3'])
     with pytest.raises(UserError, match='no checkpoint'):  # as far as it should come
         commandline.parse(mummi.METHOD, [*words, '0.05'])
+
+
+def test_a_single_sensor_is_not_withheld():
+    words = ['--logdir=unused', '--no-natural', '--preset=cpu', '--sensors=image']
+    for more in [], ['--withhold=0']:
+        commandline.parse(mummi.METHOD, [*words, *more])
+    with pytest.raises(UserError, match='withhold does nothing with a single sensor'):
+        commandline.parse(mummi.METHOD, [*words, '--withhold=0.5'])
 
 
 def test_options_that_do_nothing_as_they_are_by_default_are_no_mistake():

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import stubs
-from helpers import close
+import tensorflow as tf
+from helpers import close, stepped
 from PIL import Image
 from stubs import ENDS, LIMIT, terminates
 
@@ -115,7 +116,16 @@ def test_what_the_representation_holds_is_told_of_every_condition(
         {key: episode[key] for key in ('touch', 'touch_flag')})
     share = agent.world.representation.trust(embeddings)['touch']
     assert numbers['weight_touch'] == pytest.approx(float(np.mean(share)), rel=1e-4)
-    assert 0 < numbers['agree_touch'] < 3
+    # And the latents are those that the episode's actions and observations lead to.
+    batch = {key: tf.constant(episode[key])[None] for key in ('touch', 'touch_flag', 'action')}
+    embeddings, world = agent.world.representation.embed(batch), agent.world
+    posterior, _ = stepped(
+        world.dynamics, embeddings['joint'], batch['action'],
+        tf.zeros([1, len(episode['action']), agent.config.stoch]))
+    wanted = world.representation.metrics(posterior.features(), embeddings, batch)
+    assert set(numbers) == {name for name in wanted if not name.startswith('chance_')}
+    for name, number in numbers.items():
+        assert number == pytest.approx(float(wanted[name]), rel=1e-3), name
     out = capsys.readouterr().out
     assert 'touch=noise:0.1' in out and 'as they are' in out and 'weight_touch' in out
 

@@ -293,7 +293,7 @@ def played(tmp_path):
     def play(during=lambda: None):
         agent, environments = Agent(), Environments()
         agent.judging = tf.random.Generator.from_seed(0)
-        environments.close = lambda terminate: None
+        environments.close = lambda: None
         step = environments.step
         environments.step = lambda action: (during(), step(action))[1]
         evaluation.test(types.SimpleNamespace(

@@ -81,7 +81,7 @@ def test_vector_aligns_episodes_and_hears_no_ctrl_c(config, description):
         with pytest.raises(ValueError, match='6 finite numbers'):
             envs.step(np.full((2, 6), np.nan))
     finally:
-        envs.close(terminate=True)
+        envs.close()
 
 
 def test_environments_that_collect_end_one_after_the_other(config, description):
@@ -99,7 +99,7 @@ def test_environments_that_collect_end_one_after_the_other(config, description):
                     if driver.cut[row]:
                         cuts.append((row, lengths.pop()))
         finally:
-            envs.close(terminate=True)
+            envs.close()
         assert found == ends and set(lengths) == {7}
         assert cuts == ([(0, 3), (1, 5)] if split == 'train' else [])
 

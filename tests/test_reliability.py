@@ -44,6 +44,11 @@ def tables(folder):
             for name in ('episodes.csv', 'metrics.csv')]
 
 
+def content(folder):
+    """All that lies in a folder: path -> bytes, of folders None."""
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob('*')}
+
+
 def check_tables(folder):
     """That every episode, evaluation and row of metrics is there once, and time goes on."""
     table, metrics = (pd.read_csv(folder / name) for name in ('episodes.csv', 'metrics.csv'))
@@ -180,6 +185,19 @@ def test_tables_are_made_whole_when_a_run_is_opened(name, long, tmp_path):
     assert before == {path: path.read_bytes() for path in folder.glob('*.csv')}
 
 
+def test_a_lost_row_of_one_of_several_environments_is_no_earlier_than_the_one_before(
+        long, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(long(4).folder, folder)
+    before, _ = check_tables(folder)
+    lost = before[before['mode'] != 'eval'].index[5]
+    edit(folder / 'episodes.csv', lambda rows: rows[:lost + 1] + rows[lost + 2:])
+    opened(folder, '--envs', '4')
+    after, _ = check_tables(folder)
+    assert after['step'].is_monotonic_increasing
+    assert after[['mode', 'episode']].equals(before[['mode', 'episode']])
+
+
 def test_rows_beyond_the_checkpoint_go_and_come_again_once(long, tmp_path):
     folder = tmp_path / 'run'
     shutil.copytree(long(1).folder, folder)
@@ -239,10 +257,10 @@ def test_a_run_whose_episodes_are_gone_is_refused_and_left_as_it_is(long, tmp_pa
     folder = tmp_path / 'run'
     shutil.copytree(long(1).folder, folder)
     shutil.rmtree(folder / 'episodes')
-    before = {path.name: path.read_bytes() for path in folder.glob('*.csv')}
+    before = content(folder)
     with pytest.raises(UserError, match='at 120 steps and no episodes .*--export.*--init'):
         stubs.trained(folder, *ONE, '--steps', '240')
-    assert before == {path.name: path.read_bytes() for path in folder.glob('*.csv')}
+    assert before == content(folder)  # also no folder where the episodes are to be put back
 
 
 def test_logs_without_a_run_are_no_place_for_another(long, tmp_path):
@@ -251,10 +269,10 @@ def test_logs_without_a_run_are_no_place_for_another(long, tmp_path):
     folder.mkdir()
     for name in ('config.json', 'episodes.csv', 'metrics.csv'):
         shutil.copy(long(1).folder / name, folder)
-    before = {path.name: path.read_bytes() for path in folder.glob('*.*')}
+    before = content(folder)
     with pytest.raises(UserError, match='has the logs of a run, .* choose another --logdir'):
         stubs.trained(folder, *ONE, '--steps', '240')
-    assert before == {name: (folder / name).read_bytes() for name in before}
+    assert before == content(folder)
 
 
 def test_what_is_refused_late_is_not_the_runs_configuration(long, tmp_path):

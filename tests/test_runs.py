@@ -554,9 +554,9 @@ def test_dry_run_prints_the_published_sizes_and_writes_nothing(tmp_path):
     for sensor in 'image', 'depth', 'touch':
         assert re.search(rf'^ +{sensor} +\(', out, re.MULTILINE), sensor
     assert re.search(r'^ +actions +\(6,\)$', out, re.MULTILINE)
-    # An entry: the pictures, 12,288 and 8,192 bytes, 2 pressures, 3 flags, 6 actions, reward and
-    # discount; two steps an entry.
-    replay = 12288 + 2 * 64 * 64 + 4 * (2 + 3 + 6 + 2)
+    # An entry: the pictures, 12,288 and 8,192 bytes, 2 pressures, 3 flags, 6 actions, reward,
+    # discount and the number of steps; two steps an entry.
+    replay = 12288 + 2 * 64 * 64 + 4 * (2 + 3 + 6 + 3)
     assert f'{replay * 1e6 / 1e9:.2f} GB after 2,000,000 steps' in out
     assert not folder.exists() and not list(tmp_path.iterdir())
 

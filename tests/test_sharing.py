@@ -291,6 +291,9 @@ def test_what_is_left_out_of_an_observation_is_missing_whatever_its_flag_says():
         trained.policy({'touch': np.full(6, np.nan), 'force': np.ones(2)})
     trained.policy({'touch': np.ones(6), 'touch_flag': None})
     assert given[-1]['touch_flag'] == 1
+    for flag, wanted in (np.nan, 0), (-3, 0), (5, 1), (True, 1):  # it weighs the sensor
+        trained.policy({'touch': np.ones(6), 'touch_flag': [flag]})
+        assert given[-1]['touch_flag'] == wanted
     spaces['touch'].dtype = np.float16  # as depth's
     with pytest.raises(ValueError, match='touch is not finite as float16'):
         trained.policy({'touch': np.full(6, 70000.0)})

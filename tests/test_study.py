@@ -141,6 +141,25 @@ def test_a_study_has_a_folder():
         study.arguments(['--seeds', '0'])
 
 
+def test_a_node_that_cannot_run_this_code_is_named(monkeypatch):
+    class RayError(Exception):
+        pass
+
+    def get(*_, **__):
+        raise RayError('Traceback\nModuleNotFoundError: No module named jobs')
+    monkeypatch.setitem(sys.modules, 'ray.util.scheduling_strategies', types.SimpleNamespace(
+        NodeAffinitySchedulingStrategy=lambda *_, **__: None))
+    look = types.SimpleNamespace(options=lambda **_: types.SimpleNamespace(remote=lambda *_: None))
+    ray = types.SimpleNamespace(
+        exceptions=types.SimpleNamespace(RayError=RayError), get=get, remote=lambda _: look,
+        nodes=lambda: [{'Alive': True, 'Resources': {'CPU': 4}, 'NodeID': '1',
+                        'NodeManagerAddress': '10.0.0.9'}])
+    job = types.SimpleNamespace(cores=1, gpus=0, study='', token='', script='')
+    with pytest.raises(UserError, match='node 10.0.0.9 does not answer .*No module named jobs.*'
+                       'all nodes must share'):
+        study.check_nodes(ray, job)
+
+
 def test_without_ray_the_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'ray', None)
     with pytest.raises(UserError, match=r'pip install -r requirements-cluster.txt'):

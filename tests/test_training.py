@@ -16,6 +16,7 @@ from stubs import COUNT, ENDS, LIMIT, reward_of, terminates, where
 
 import commandline
 import logs
+import provenance
 import stopping
 import tools
 import training
@@ -234,6 +235,19 @@ def test_a_finished_run_whose_last_episode_is_not_stays_so_too(tmp_path, capsys)
     stubs.trained(folder, '--steps', '90')
     config, _ = commandline.load(folder / 'config.json')
     assert (config.steps, config.discount) == (90, 0.99)
+
+
+def test_a_run_whose_last_updates_are_lost_is_not_finished(whole, tmp_path, capsys):
+    folder = tmp_path / 'run'
+    shutil.copytree(whole.folder, folder)
+    for path in folder.glob('state-000000010.*'):
+        path.unlink()
+    again = stubs.trained(folder, '--discount', '0.5')
+    assert len(again.learned) == 2 and again.trainer.config.discount == 0.5
+    assert 'other settings: discount 0.5 (0.99 before)' in capsys.readouterr().out
+    config, _ = commandline.load(folder / 'config.json')
+    assert config.discount == 0.5
+    assert len(provenance.history(folder / 'config.json')['changes']) == 1
 
 
 def test_a_resumed_run_collects_on_with_new_seeds_and_is_not_judged_twice(whole, resumed):
