@@ -68,9 +68,6 @@ class JointContrast(Representation):
 class RewardOnly(Representation):
     """R = 0: the features are learned by the reward alone."""
 
-    def embed(self, observation, withheld=None):
-        return {'joint': self.joined(self.encoded(observation), withheld)}
-
     def loss(self, features, embeddings, observation):
         return {}
 

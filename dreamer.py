@@ -28,9 +28,6 @@ class Reconstruction(Representation):
         super().__init__(config, shapes, features, precision)
         self.decoders = networks.decoders(config, shapes, features, precision)
 
-    def embed(self, observation, withheld=None):
-        return {'joint': self.joined(self.encoded(observation), withheld)}
-
     def loss(self, features, embeddings, observation):
         losses = networks.reconstruction_losses(self.reconstruct(features), observation)
         return {f'{sensor}_loss': loss for sensor, loss in losses.items()}

@@ -37,7 +37,7 @@ class Representation(tf.Module):
         """Dict of embeddings [..., E]: 'joint' feeds the dynamics, other keys are the method's
         own. observation: raw values and flags [..., *shape] of each sensor. withheld: sensor ->
         bool [..., 1], where it counts as missing in 'joint' and in nothing else (`--withhold`)."""
-        raise NotImplementedError
+        return {'joint': self.joined(self.encoded(observation), withheld)}
 
     def loss(self, features, embeddings, observation):
         """Dict of losses, each float32 [B, L] whose mean is minimised. features [B, L, F]."""
@@ -104,7 +104,7 @@ class WorldModel(tf.Module):
         [B, 1, 1], sequences whose dynamics do not see it; it is predicted or scored all the same.
         """
         leading = list(batch['reward'].shape)
-        embeddings = self.representation.embed(batch, *([withheld] if withheld else []))
+        embeddings = self.representation.embed(batch, withheld)
         posterior, prior = self.dynamics.filter(
             embeddings['joint'], batch['action'], noise, batch.get('is_first'))
         features = posterior.features()
