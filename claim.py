@@ -10,6 +10,7 @@ sentences above it say what came out, be it as the paper says or not.
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import sys
 
@@ -72,12 +73,11 @@ import networks
 import tools
 from actions import Continuous
 from config import flag
-from dreamer import Reconstruction
 from environments import plane
 from learners import WorldLearner
 from models import WorldModel
-from mummi import FUSION_FLOOR, ExpertContrast
-from networks import Perceptron, normal, visible
+from mummi import ExpertContrast
+from networks import normal
 from precision import Precision
 from wrappers import SensorDropout
 
@@ -88,46 +88,13 @@ SETTINGS = Config(
     vector_units=64, decoder_units=64, expert_width=128, units=32, model_rate=1e-3)
 
 
-class ProductOfExperts(Reconstruction):
-    """The rival that MuMMI argues against: experts as MuMMI's, fused as a product of normals with
-    a prior expert Normal(0, 1) (arXiv 1802.05335, section 2.2), whose code is learned by
-    reconstructing the sensors."""
-
-    # The weight of an expert is f / sigma^power, and that of the prior expert, whose mean is 0,
-    # is `prior`.
-    power, prior = 2, 1.0
-
-    def __init__(self, config, shapes, features, precision):
-        super().__init__(config, shapes, features, precision)
-        self.width = config.expert_width
-        self.experts = {
-            sensor: Perceptron(
-                32 * config.conv_depth, 1, self.width, 2 * self.width, precision, tf.nn.relu)
-            for sensor in shapes}
-
-    def embed(self, observation, withheld=None):
-        """As `ExpertContrast.embed`: e = sum_m w^m mu^m / (sum_m w^m + prior)."""
-        experts = {
-            sensor: normal(self.experts[sensor](encoded))
-            for sensor, encoded in self.encoded(observation).items()}
-        weights = {
-            sensor: visible(sensor, observation, withheld)[..., None] / deviation ** self.power
-            for sensor, (_, deviation) in experts.items()}
-        total = tf.add_n(list(weights.values())) + self.prior
-        joint = tf.add_n([weights[s] * mean for s, (mean, _) in experts.items()]) / total
-        return {
-            'joint': joint, 'weights': weights,
-            'means': {sensor: mean for sensor, (mean, _) in experts.items()}}
-
-
-class FusedReconstruction(ProductOfExperts):
-    """MuMMI's fusion with the rival's loss: what differs from MuMMI is the loss alone."""
-
-    power, prior = 1, FUSION_FLOOR
-
-
-REPRESENTATIONS = {
-    'mummi': ExpertContrast, 'product': ProductOfExperts, 'reconstruction': FusedReconstruction}
+# What makes a rival of MuMMI, as options of mummi.py: the product of experts with a prior expert
+# Normal(0, 1) (arXiv 1802.05335, section 2.2), whose code is learned by reconstructing the sensors;
+# and MuMMI's own fusion with that loss, so that the loss alone differs.
+OPTIONS = {
+    'mummi': {},
+    'product': dict(fusion='precision', prior_expert=True, sensor_loss='reconstruct'),
+    'reconstruction': dict(sensor_loss='reconstruct')}
 
 
 def walks(count, length, miss_ratio, seed):
@@ -167,15 +134,16 @@ def sensing():
 def trained(method, data, updates, seed):
     """The `WorldModel` of `method` after `updates` on batches of `data`, as `walks` makes it."""
     tools.seed_everything(seed)
-    precision = Precision(SETTINGS.precision)
+    settings = dataclasses.replace(SETTINGS, **OPTIONS[method])
+    precision = Precision(settings.precision)
     world = WorldModel(
-        SETTINGS, REPRESENTATIONS[method], plane.SHAPES, Continuous(plane.ACTIONS, 0.0), precision)
-    learner = WorldLearner(SETTINGS, world, precision)
+        settings, ExpertContrast, plane.SHAPES, Continuous(plane.ACTIONS, 0.0), precision)
+    learner = WorldLearner(settings, world, precision)
     random, rows = tf.random.Generator.from_seed(seed), np.random.default_rng(seed)
     update = tf.function(lambda batch: learner.learn(batch, random)[1], autograph=False)
     bar = tqdm.tqdm(range(updates), method, file=sys.stdout, mininterval=5)
     for _ in bar:
-        chosen = rows.integers(len(data['reward']), size=SETTINGS.batch)
+        chosen = rows.integers(len(data['reward']), size=settings.batch)
         metrics = update({
             key: tf.constant(values[chosen]) for key, values in data.items()
             if key != 'position'})
