@@ -61,15 +61,16 @@ def draw(axes, rows):
     axis must hold. Numbers from far beyond the curves stand at the margin, with their steps."""
     end = max((np.max(line.get_xdata()) for line in axes.lines if len(line.get_xdata())), default=0)
     far = rows['step'] > FAR * end
+    margin = max([end, *rows['step'][~far]])
     if far.any():
-        axes.axvline(1.04 * end, color=GREY, linestyle=':', linewidth=1)
+        axes.axvline(1.04 * margin, color=GREY, linestyle=':', linewidth=1)
     for look, (whose, one) in zip(
             itertools.cycle(MARKERS), rows.groupby('name', sort=False)):
         for beyond, some in one.groupby(far):
             spread = [some['return'] - some['low'], some['high'] - some['return']]
             after = ', after ' + ' and '.join(map(short, some['step'])) + ' steps'
             axes.errorbar(
-                [1.08 * end] * len(some) if beyond else some['step'], some['return'], spread,
+                [1.08 * margin] * len(some) if beyond else some['step'], some['return'], spread,
                 fmt=look, color=GREY, markerfacecolor='white', markersize=7,
                 capsize=4 * bool(np.any(spread)),
                 label=textwrap.fill(shown(whose + after * beyond), 60))

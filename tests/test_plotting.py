@@ -507,6 +507,12 @@ def test_numbers_from_far_beyond_the_curves_stand_at_the_margin_with_their_steps
     assert {line.get_linestyle() for line in marks.values()} == {'None'}
     plotting.main([*arguments, '--whose', 'ea'])
     assert {box.get_label() for box in figures['returns'].containers} == {'near'}
+    # Beyond the curve, and not so far: the margin is to the right of it.
+    write(path, ('task', 'step', 'low', 'return', 'high', 'natural', 'name'), [
+        (WALK, 40000, 50, 80, 100, '', 'near'), (WALK, 5000000, '', 900, '', 'True', 'far')])
+    plotting.main(arguments)
+    marks = {box.get_label(): box.lines[0] for box in figures['returns'].containers}
+    assert 40000 < marks['far, after 5M steps'].get_xdata()[0] < 48000
 
 
 def test_name_that_no_number_has_is_answered_by_the_names_there_are(tmp_path, capsys):
