@@ -148,7 +148,7 @@ def interval(tasks):
     is not. Runs vary within their task alone, so that each task of which a score is kept takes a
     degree of freedom. The percentiles of a bootstrap, which the interquartile mean is often seen
     with, hold it 76 % of the time at three runs of a task; this holds it 96 % of the time in
-    simulations of skewed scores of as many runs as ENOUGH asks for to 10 runs of 1 to 10 tasks,
+    simulations of skewed scores of 2 (of one task 3) to 10 runs of 1 to 10 tasks,
     90 to 99 % by case (tests/test_plotting.py).
     """
     scores = np.concatenate(tasks)

@@ -6,7 +6,7 @@ import pathlib
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; the methods' as in plotting.py.
+# Okabe and Ito's colours, which the colour-blind can tell apart; the methods' as in drawing.py.
 COLOURS = ('#56B4E9', '#CC79A7', '#D55E00')  # image, depth, touch
 GREY, INK, MISSING = '#F2F2F2', '#202020', '#D8D8D8'
 ARROW = dict(color=INK, arrowstyle='-|>', mutation_scale=11, shrinkA=0, shrinkB=0)

@@ -84,25 +84,29 @@ def training(folder, width, first, *tasks):
 
 def summary(folder, *tasks):
     """Of --test: returns with nothing missing, and with every sensor dropping out at a chance of
-    0.2; the largest of a row is bold."""
+    0.2; bold where each seed of a method is above all those of the others."""
     groups = runs_of(folder)
     methods = [NAMES[method] for method in groups[tasks[0]]]
     rows = []
     for task in tasks:
         group = groups[task]
         for ratio in 0.0, 0.2:
-            means = [whole(summaries.evaluations(runs, 'ratio')['mean'][ratio])
-                     for runs in group.values()]
-            best = max(means, key=int)
+            judged = [[summaries.evaluations([run], 'ratio')['mean'][ratio] for run in runs]
+                      for runs in group.values()]
+            second = sorted(map(max, judged))[-2]
             rows.append([f'{titled(task)}, {logs.condition_name("ratio", ratio)}', *(
-                f'**{mean}**' if mean == best else mean for mean in means),
-                ', '.join(str(len(runs)) for runs in group.values())])
+                f'**{whole(sum(seeds) / len(seeds))}**' if min(seeds) > second
+                else whole(sum(seeds) / len(seeds)) for seeds in judged),
+                ', '.join(str(len(seeds)) for seeds in judged)])
     return ['judged return', *methods, 'seeds'], rows
 
 
-def aggregate(folder):
-    """Interquartile means over tasks, with their 95 % intervals."""
-    (title, *methods), rows = summaries.compared_methods(summaries.aggregate(runs_of(folder)))
+def aggregate(folder, *tasks):
+    """The methods over `tasks`, or all of the folder, as `summaries.aggregate`, with 95 %
+    intervals."""
+    groups = runs_of(folder)
+    (title, *methods), rows = summaries.compared_methods(
+        summaries.aggregate({task: groups[task] for task in tasks or groups}))
     return [title, *map(NAMES.get, methods)], rows
 
 

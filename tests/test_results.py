@@ -114,7 +114,8 @@ def test_tables_of_a_page_are_those_of_its_runs(path):
 def test_which_pages_have_tables_that_are_written():
     count = {path.parent.relative_to(ROOT).as_posix(): len(
         tables.ASKED.findall(path.read_text(encoding='utf-8'))) for path in WITH_TABLES}
-    assert count == {'.': 1, 'results/hour': 2, 'results/paper': 1, 'results/study': 8}
+    assert count == {'.': 1, 'results/hour': 2, 'results/paper': 1, 'results/study': 8,
+                     'results/wiping': 1}
 
 
 def rows_of(folder, name='episodes.csv'):
@@ -162,4 +163,4 @@ def test_readme_has_the_returns_of_the_hour():
     _, rows = tables.judged('results/hour', 'dmc_walker_stand', 'dmc_walker_walk')
     nothing, *means = (cell.partition(' ')[0] for cell in rows[0])
     assert nothing == 'nothing'
-    assert 'on walker_stand {}, {} and {}, on walker_walk {}, {} and {}'.format(*means) in readme
+    assert 'judged at {}, {} and {} on walker_stand, and at {}, {} and {} on walker_walk'.format(*means) in readme
