@@ -163,4 +163,5 @@ def test_readme_has_the_returns_of_the_hour():
     _, rows = tables.judged('results/hour', 'dmc_walker_stand', 'dmc_walker_walk')
     nothing, *means = (cell.partition(' ')[0] for cell in rows[0])
     assert nothing == 'nothing'
-    assert 'judged at {}, {} and {} on walker_stand, and at {}, {} and {} on walker_walk'.format(*means) in readme
+    assert ('judged at {}, {} and {} on walker_stand, and at {}, {} and {} on '
+            'walker_walk').format(*means) in readme
