@@ -149,6 +149,23 @@ def test_a_cell_of_each_kind_of_table_is_the_mean_of_the_rows_of_a_log():
     assert line.split(' | ')[2].strip('*') == f'{full:.0f}'
 
 
+def test_bold_is_a_lead_of_every_seed():
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    rows = re.findall(
+        r'^\| (\w+), (nothing missing|drop-out chance 0.2) \|(.*)', readme, re.MULTILINE)
+    assert len(rows) == 8
+    for task, condition, cells in rows:
+        ratio = '0.2' if '0.2' in condition else '0'
+        seeds = [[statistics.mean(
+            float(row['return']) for row in rows_of(path.parent, path.name)
+            if row['condition'] == 'ratio' and row['ratio'] == ratio)
+            for path in (RESULTS / 'study' / 'runs' / f'dmc_{task}' / method).glob('*/results.csv')]
+            for method in ('mummi', 'cvrl', 'dreamer')]
+        for own, cell in zip(seeds, cells.split('|')):
+            others = [value for other in seeds if other is not own for value in other]
+            assert ('**' in cell) == (min(own) > max(others)), (task, condition, cell)
+
+
 def test_readme_has_the_means_over_the_tasks_of_the_study():
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
     rows = rows_of('results/study/figures', 'aggregate.csv')
