@@ -246,7 +246,8 @@ def check_nodes(ray, job):
         try:
             lacks = ray.get(answer, timeout=300)
         except ray.exceptions.RayError as error:  # as where it cannot import jobs.py
-            lacks = f'does not answer ({str(error).strip().splitlines()[-1]})'
+            reason = str(error).strip() or type(error).__name__
+            lacks = f'does not answer ({reason.splitlines()[-1]})'
         if lacks:
             raise UserError(
                 f'the node {address} {lacks}; all nodes must share the folder of the study and '

@@ -141,12 +141,15 @@ def test_a_study_has_a_folder():
         study.arguments(['--seeds', '0'])
 
 
-def test_a_node_that_cannot_run_this_code_is_named(monkeypatch):
+@pytest.mark.parametrize('said, told', [
+    ('Traceback\nModuleNotFoundError: No module named jobs', 'No module named jobs'),
+    ('', 'RayError')])
+def test_a_node_that_cannot_run_this_code_is_named(said, told, monkeypatch):
     class RayError(Exception):
         pass
 
     def get(*_, **__):
-        raise RayError('Traceback\nModuleNotFoundError: No module named jobs')
+        raise RayError(said)
     monkeypatch.setitem(sys.modules, 'ray.util.scheduling_strategies', types.SimpleNamespace(
         NodeAffinitySchedulingStrategy=lambda *_, **__: None))
     look = types.SimpleNamespace(options=lambda **_: types.SimpleNamespace(remote=lambda *_: None))
@@ -155,7 +158,7 @@ def test_a_node_that_cannot_run_this_code_is_named(monkeypatch):
         nodes=lambda: [{'Alive': True, 'Resources': {'CPU': 4}, 'NodeID': '1',
                         'NodeManagerAddress': '10.0.0.9'}])
     job = types.SimpleNamespace(cores=1, gpus=0, study='', token='', script='')
-    with pytest.raises(UserError, match='node 10.0.0.9 does not answer .*No module named jobs.*'
+    with pytest.raises(UserError, match=f'node 10.0.0.9 does not answer .*{told}.*'
                        'all nodes must share'):
         study.check_nodes(ray, job)
 
