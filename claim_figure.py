@@ -169,10 +169,11 @@ def write(found, outdir, made):
     """numbers.csv, numbers.md, claim.png and claim.pdf in `outdir`; prints the sentences. made: how
     it was made, for the caption."""
     table = pd.DataFrame({m: result['numbers'] for m, result in found.items()}).loc[list(ROWS)]
+    # Once, so that both files round the same numbers.
+    table = table.map(lambda number: float(f'{number:.4g}'))
     said = sentences(found)
     for name, text in (
-            ('numbers.csv', table.to_csv(index_label='quantity', float_format='%.4g',
-                                         lineterminator='\n')),
+            ('numbers.csv', table.to_csv(index_label='quantity', lineterminator='\n')),
             ('numbers.md', markdown(table) + '\n' + ''.join(f'* {line}\n' for line in said))):
         with files.writing(os.path.join(outdir, name)) as file:
             file.write(text.encode())

@@ -207,6 +207,16 @@ def test_figure_has_a_row_for_each_method(no_ridge):
         np.testing.assert_allclose(sorted(heights), sorted(wanted))
 
 
+def test_both_files_of_numbers_round_alike(no_ridge, tmp_path, monkeypatch):
+    found = found_of((dict(), 0.1), (dict(turned=True), 0.9))
+    found['mummi']['numbers']['stated_camera'] = 1.32504  # 1.325 with four digits, 1.33 with three
+    monkeypatch.setattr(claim_figure.drawing, 'save', lambda *_: None)
+    claim_figure.write(found, str(tmp_path), '')
+    table = pd.read_csv(tmp_path / 'numbers.csv', index_col=0)
+    assert table.loc['stated_camera', 'mummi'] == 1.325
+    assert claim_figure.markdown(table) in (tmp_path / 'numbers.md').read_text(encoding='utf-8')
+
+
 # --- The command ----------------------------------------------------------------------------------
 
 
