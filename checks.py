@@ -155,12 +155,8 @@ def folder(config):
         raise UserError(
             f'{config.logdir} is an exported agent, which has no optimisers and no episodes to go '
             f'on from; begin a run of its own from it by --logdir ANOTHER --init {config.logdir}')
-    if not (judging or config.dry_run or files.states(config.logdir) or files.episodes(
-            os.path.join(config.logdir, 'episodes'))) and any(
-                map(files.filled, (os.path.join(config.logdir, name) for name in LOGS))):
-        raise UserError(
-            f'{config.logdir} has the logs of a run, and neither episodes nor a checkpoint to go '
-            'on from; choose another --logdir')
+    if not (judging or config.dry_run):
+        logs_alone(config.logdir)
     folders, made = ('inspect',) * config.inspect, ('results.csv',) * config.test
     if not judging:
         folders, made = FOLDERS, FILES
@@ -182,6 +178,15 @@ def folder(config):
     if not config.dry_run and not config.test and not files.writable(writes):
         option = 'export' if config.export else 'logdir'
         raise UserError(f'cannot write in {writes}; choose another --{option}')
+
+
+def logs_alone(folder):
+    """Raise `UserError` where a run to be trained in `folder` would lose logs that lie there."""
+    if not (files.states(folder) or files.episodes(os.path.join(folder, 'episodes'))) and any(
+            files.filled(os.path.join(folder, name)) for name in LOGS):
+        raise UserError(
+            f'{folder} has the logs of a run, and neither episodes nor a checkpoint to go on from; '
+            'choose another --logdir')
 
 
 def room(option, path):

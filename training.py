@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+import checks
 import commandline
 import config as configuration
 import evaluation
@@ -109,6 +110,7 @@ class Trainer:
         computing = experiment.device  # what is wrong with the devices...
         # ... or with the environment, or for its actions, shows before...
         self.sensors, _ = experiment.sensors, experiment.actions
+        checks.logs_alone(self.folder)  # not all who train come by a command line
         self._lock()  # ... anything is written
         before = self._before()
         self.environments = experiment.environments(

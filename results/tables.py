@@ -94,19 +94,17 @@ def summary(folder, *tasks):
             judged = [[summaries.evaluations([run], 'ratio')['mean'][ratio] for run in runs]
                       for runs in group.values()]
             second = sorted(map(max, judged))[-2]
+            means = [whole(sum(seeds) / len(seeds)) for seeds in judged]
             rows.append([f'{titled(task)}, {logs.condition_name("ratio", ratio)}', *(
-                f'**{whole(sum(seeds) / len(seeds))}**' if min(seeds) > second
-                else whole(sum(seeds) / len(seeds)) for seeds in judged),
+                f'**{mean}**' if min(seeds) > second else mean
+                for mean, seeds in zip(means, judged)),
                 ', '.join(str(len(seeds)) for seeds in judged)])
     return ['judged return', *methods, 'seeds'], rows
 
 
-def aggregate(folder, *tasks):
-    """The methods over `tasks`, or all of the folder, as `summaries.aggregate`, with 95 %
-    intervals."""
-    groups = runs_of(folder)
-    (title, *methods), rows = summaries.compared_methods(
-        summaries.aggregate({task: groups[task] for task in tasks or groups}))
+def aggregate(folder):
+    """The methods over the tasks, as `summaries.aggregate`, with 95 % intervals."""
+    (title, *methods), rows = summaries.compared_methods(summaries.aggregate(runs_of(folder)))
     return [title, *map(NAMES.get, methods)], rows
 
 

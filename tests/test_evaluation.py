@@ -116,6 +116,7 @@ def test_what_the_representation_holds_is_told_of_every_condition(
         {key: episode[key] for key in ('touch', 'touch_flag')})
     share = agent.world.representation.trust(embeddings)['touch']
     assert numbers['weight_touch'] == pytest.approx(float(np.mean(share)), rel=1e-4)
+    assert 0 < numbers['agree_touch'] < 3
     # And the latents are those that the episode's actions and observations lead to.
     world = agent.world
     shake(world)

@@ -273,6 +273,11 @@ def test_logs_without_a_run_are_no_place_for_another(long, tmp_path):
     with pytest.raises(UserError, match='has the logs of a run, .* choose another --logdir'):
         stubs.trained(folder, *ONE, '--steps', '240')
     assert before == content(folder)
+    experiment = stubs.Experiment(tmp_path / 'other', *ONE)
+    experiment.folder = folder  # of a configuration that no command line has seen
+    with pytest.raises(UserError, match='has the logs of a run'):
+        training.Trainer(experiment)
+    assert before == content(folder)
 
 
 def test_what_is_refused_late_is_not_the_runs_configuration(long, tmp_path):
