@@ -4,6 +4,7 @@ import array
 import bisect
 import collections
 import concurrent.futures
+import errno
 import functools
 import io
 import itertools
@@ -17,6 +18,7 @@ import files
 from config import UserError
 from files import DAMAGED, EPISODE
 
+LONGEST_HEADER = 10000  # bytes, as numpy has it
 # Where arrays lie in a file, of what kind they are, and how large it is: one object for all
 # episodes that are alike, since a run may have very many.
 _LAYOUTS = {}
@@ -33,7 +35,10 @@ def _array_header(file):
     version = np.lib.format.read_magic(file)
     width = {(1, 0): 2, (2, 0): 4}[version]
     size = file.read(width)
-    return _parsed_header(version, size + file.read(int.from_bytes(size, 'little')))
+    count = int.from_bytes(size, 'little')
+    if count > LONGEST_HEADER:  # a damaged one asks for gigabytes
+        raise ValueError(f'an array has {count} bytes of header')
+    return _parsed_header(version, size + file.read(count))
 
 
 @functools.lru_cache(1000)
@@ -45,12 +50,21 @@ def _parsed_header(version, header):
     return read(io.BytesIO(header))
 
 
+def _shortage(error):
+    """Whether an error of reading an episode says nothing of its file: that there is no memory
+    left, or no number for another open file; that a network's file system does not answer."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and (
+        # zipfile goes to places that there are not.
+        error.errno not in (None, errno.ENOENT, errno.EINVAL)))
+
+
 class Episode:
     """One episode of `entries` entries, the one of this `number`, in an uncompressed .npz file in
     `folder` (text); perhaps also in memory.
 
     action_repeat: control steps of a decision, for a file that does not hold their number.
-    Raises ValueError for a file that is not whole.
+    Raises ValueError for a file that is not whole or not there, and OSError or MemoryError where
+    it cannot be read now; so do its methods.
     """
 
     # A run may have very many: no dict, and no name, which pathlib would also enter in a table of
@@ -87,6 +101,8 @@ class Episode:
             if lengths != {entries}:
                 raise ValueError(f'it has {lengths.pop()} entries, not {entries}')
         except Exception as error:  # zipfile and numpy have many types for what damage can do
+            if _shortage(error):
+                raise
             raise ValueError(f'{path}: {error}') from error
         keys = {key: (shape[1:], dtype) for key, (_, shape, dtype) in self.places.items()}
         self.places, self.keys = (
@@ -108,6 +124,8 @@ class Episode:
             with np.load(self.path) as arrays:
                 self.memory = {key: arrays[key] for key in arrays}
         except Exception as error:
+            if _shortage(error):
+                raise
             raise ValueError(f'{self.path}: {error}') from error
         self.checked = True
 
@@ -128,6 +146,8 @@ class Episode:
         try:
             return self._read(start, count, keys)
         except (OSError, ValueError) as error:
+            if _shortage(error):
+                raise
             raise ValueError(f'{self.path}: {error}') from error
 
     def _read(self, start, count, keys):

@@ -1,5 +1,6 @@
 """Replay: what is kept of the episodes, what survives damage, and what is drawn from them."""
 
+import errno
 import gc
 import inspect
 import io
@@ -318,6 +319,32 @@ def test_damaged_episode_is_set_aside_and_named_and_the_others_go_on(damage, tmp
     assert (replay.steps, replay.number) == (2 * (4 + 6), 3)
     assert set(replay.sample(200, 5, 0)['reward'][:, 0]) == {0, 200, 201, 202}
     assert reopened(tmp_path)[1] == []
+
+
+@pytest.mark.parametrize('shortage', [
+    MemoryError(), OSError(errno.EMFILE, 'Too many open files'),
+    PermissionError(errno.EACCES, 'no'),
+    OSError(errno.ESTALE, 'Stale file handle')], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize('where', ['zipfile.ZipFile', 'numpy.load', 'builtins.open'])
+def test_what_cannot_be_read_now_is_not_taken_for_damaged(where, shortage, tmp_path, monkeypatch):
+    fill(tmp_path, [5, 6, 7])
+    reader = Replay(tmp_path, 2, memory=0)
+    whole = reader.sample(20, 5, 0)
+
+    def refuse(*_, **__):
+        raise shortage
+    if where == 'numpy.load':
+        for episode in reader.episodes:
+            episode.checked = False
+    with monkeypatch.context() as patch:
+        patch.setattr(where, refuse)
+        with pytest.raises(type(shortage)):
+            Replay(tmp_path, 2)
+        if where != 'zipfile.ZipFile':
+            with pytest.raises(type(shortage)):
+                reader.sample(20, 5, 0)
+    assert names(tmp_path) == ['0000000-5.npz', '0000001-6.npz', '0000002-7.npz']
+    assert same(whole, reader.sample(20, 5, 0)) and len(reader.episodes) == 3
 
 
 def test_an_episode_whose_name_tells_another_length_is_set_aside(tmp_path):
