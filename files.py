@@ -31,21 +31,38 @@ _UNNAMED = re.compile(re.escape(UNNAMED) + _PARTS)
 @contextlib.contextmanager
 def writing(path):
     """A binary file to write to, which becomes `path` once all of it is on the disk. Until then,
-    and after an error, what was at `path` stays; a kill leaves <path>.partial, see `clean`."""
+    and after an error, what was at `path` stays; a kill leaves <path>.partial, see `clean`. Of
+    several processes that write one `path` each waits for the other, and the last is kept."""
     partial = os.fspath(path) + PARTIAL
     try:
-        with open(partial, 'wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.remove(partial)
-        if isinstance(error, OSError) and error.errno and error.filename in (None, partial):
+        with _taken(partial) as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(partial, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.remove(partial)
+                raise
+    except OSError as error:
+        if error.errno and error.filename in (None, partial):
             error.filename = os.fspath(path)  # which a full disk does not say
         raise
     _sync_names(path)
+
+
+def _taken(partial):
+    """The file `partial`, open for writing and empty, that no other process writes."""
+    while True:
+        file = os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT, 0o666), 'wb')
+        lock(file, wait=True)
+        # Whoever had it may have given it its name, or removed it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(partial)):
+                file.truncate(0)
+                return file
+        file.close()
 
 
 def _sync_names(path):

@@ -108,6 +108,33 @@ def test_processes_that_are_alone_with_a_file_lose_nothing(tmp_path):
     assert path.read_text() == '160'
 
 
+def _write(path, letter, written, go):
+    with files.writing(path) as file:
+        file.write(letter * 5)
+        file.flush()
+        written.set()
+        go.wait(30)
+        file.write(letter * 5)
+
+
+def test_two_processes_that_write_one_file_leave_the_whole_of_the_last(tmp_path):
+    path, context = tmp_path / 'file', multiprocessing.get_context('fork')
+    events = [context.Event() for _ in range(4)]
+    first = context.Process(target=_write, args=(path, b'a', events[0], events[1]))
+    second = context.Process(target=_write, args=(path, b'b', events[2], events[3]))
+    first.start()
+    assert events[0].wait(30)
+    second.start()
+    assert not events[2].wait(0.5)  # it waits for the first
+    events[1].set()
+    assert events[2].wait(30) and path.read_bytes() == 10 * b'a'
+    events[3].set()
+    for process in first, second:
+        process.join(30)
+        assert process.exitcode == 0
+    assert path.read_bytes() == 10 * b'b' and os.listdir(tmp_path) == ['file']
+
+
 def test_place_that_does_not_exist_is_writable_as_the_one_above_it(tmp_path, monkeypatch):
     (tmp_path / 'file').touch()
     assert files.writable(tmp_path / 'a' / 'b') and not files.writable(tmp_path / 'file' / 'a')
