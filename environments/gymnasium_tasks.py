@@ -1,7 +1,6 @@
 """Tasks of gymnasium, `gym_<id>` or `gym_<module>:<id>`: any environment seen by the sensors that
 its observations can be, and by a rendered picture where they hold none."""
 
-import contextlib
 import functools
 import importlib
 import os
@@ -22,6 +21,8 @@ PACKAGES = {
     'ALE/': 'ale_py', 'MiniGrid-': 'minigrid', 'BabyAI-': 'minigrid',
     'Adroit': 'gymnasium_robotics'}
 
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
 RENDER = 'render'  # in --sensor_map: the picture that the task draws of itself
 
 
@@ -34,7 +35,7 @@ def make(config, seed):
         package for start, package in PACKAGES.items() if name.startswith(start)]
     for module in modules:
         register(module, config.task)
-    build = functools.partial(built, config.task, name, limit(name, config))
+    build = functools.partial(limited, config.task, name, config.time_limit or None)
     env = build()
     if needs_picture(env, config):
         words = {'render_mode': 'rgb_array'}
@@ -60,7 +61,7 @@ def register(module, task):
     try:
         if module.startswith('.'):  # relative to no package
             raise ModuleNotFoundError(name=module)
-        importlib.import_module(module)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if not f'{module}.'.startswith(f'{error.name}.'):
             raise  # something that the module itself imports
@@ -69,6 +70,13 @@ def register(module, task):
         raise UserError(
             f'--task {task}: no module {module}; it has to lie in this folder or on PYTHONPATH, '
             'or to be installed') from None
+    # The folder of the project comes first: its own modules would import another one otherwise.
+    own, file = os.path.join(os.getcwd(), f'{module}.py'), getattr(found, '__file__', None)
+    if file and os.path.dirname(file) == HERE and os.path.isfile(own) and not (
+            os.path.samefile(own, file)):
+        raise UserError(
+            f'--task {task}: this project has a module {module} of its own; give {own} another '
+            'name')
 
 
 def missing(task, what):
@@ -83,14 +91,12 @@ def lacking(task, error):
     return UserError(f'--task {task} needs a package that is not installed: {_line(error)}')
 
 
-def limit(name, config):
-    """`max_episode_steps` of an id: the limit that is given, or None for the task's own."""
-    if config.time_limit:
-        return config.time_limit
-    with contextlib.suppress(gymnasium.error.Error):  # of an unknown id: said when it is made
-        if gymnasium.spec(name).max_episode_steps is None:
-            return LONGEST
-    return None
+def limited(task, name, steps, **words):
+    """As `built`, of `LONGEST` steps where neither `steps` nor gymnasium names a limit."""
+    env = built(task, name, steps, **words)
+    if steps or env.spec.max_episode_steps:
+        return env
+    return gymnasium.wrappers.TimeLimit(env, LONGEST)
 
 
 def built(task, name, steps, **words):
@@ -155,7 +161,7 @@ DEPTH = gymnasium.spaces.Box(0, np.inf, (SIZE, SIZE, 1), np.float16)
 def reader(sensor, keys, plain):
     """The reader of `sensor` from the parts `keys` of `plain` (key -> space), or None where they
     are not of its kind."""
-    if RENDER in keys:  # no part of the observation
+    if RENDER in keys and RENDER not in plain:  # no part of the observation
         alone = keys == [RENDER] and SENSORS[sensor].kind == 'picture' and sensor != 'depth'
         return Rendered() if alone else None
     first = plain[keys[0]]
@@ -180,13 +186,15 @@ def readers(env, config):
     """
     task = config.task
     plain = {key: space for key, space, _ in spaces.leaves(env.observation_space)}
+    # A part of that name is the task's own, and what it draws cannot be asked for then.
+    drawn = [RENDER] * (draws(env) and RENDER not in plain)
     found = {}
     for sensor, keys in sensor_keys(config.sensor_map).items():
         for key in keys:
-            if key not in plain and not (key == RENDER and draws(env)):
+            if key not in plain and key not in drawn:
                 raise UserError(
                     f'--sensor_map: {task} observes no {key}; it has '
-                    f'{", ".join([*plain, *[RENDER] * draws(env)])}')
+                    f'{", ".join([*plain, *drawn])}')
         found[sensor] = reader(sensor, keys, plain)
         if found[sensor] is None:
             raise UserError(
@@ -199,7 +207,7 @@ def readers(env, config):
             # Of a name that says image, a small table of codes is none.
             found[sensor] = part
             free.remove(sensor)
-    seen = [key for key in free if spaces.is_picture(plain[key])] + [RENDER] * draws(env)
+    seen = [key for key in free if spaces.is_picture(plain[key])] + drawn
     if 'image' not in found and seen:
         found['image'] = reader('image', seen[:1], plain)
     numbers = [key for key, space in plain.items()
@@ -224,7 +232,7 @@ def draws(env):
 
 
 def needs_picture(env, config):
-    return any(part.keys == (RENDER,) for part in readers(env, config)[0].values())
+    return any(isinstance(part, Rendered) for part in readers(env, config)[0].values())
 
 
 # --- The environment ---
@@ -286,7 +294,7 @@ class SensorTask(gymnasium.Env):
         except gymnasium.error.DependencyNotInstalled as error:
             raise lacking(self._task, error) from error
         except Exception as error:
-            if hasattr(self._env.unwrapped, 'mujoco_renderer') and RENDER in [
-                    key for part in self._readers.values() for key in part.keys]:
+            if hasattr(self._env.unwrapped, 'mujoco_renderer') and any(
+                    isinstance(part, Rendered) for part in self._readers.values()):
                 raise no_opengl(error) from error
             raise

@@ -51,7 +51,8 @@ def control(space):
             if whole:
                 shares = low + np.floor((numbers + 1) / 2 * (high - low + 1))
                 return np.minimum(shares, high).astype(space.dtype)
-            return (centre + scale * numbers).astype(space.dtype)
+            # The sum may be rounded to beyond a bound.
+            return np.clip(centre + scale * numbers, low, high).astype(space.dtype)
         return spaces.Box(-1, 1, (int(np.prod(space.shape)),), np.float32), rescaled
     if isinstance(space, spaces.Discrete):
         return OneHot(space.n), lambda action: space.dtype.type(space.start + np.argmax(action))

@@ -160,6 +160,20 @@ class Seen(Numbers):
                 'side': np.zeros((64, 64, 3), np.uint8)}, {}
 
 
+class Painted(Numbers):
+    """A picture of the name of what a task draws of itself, which it does not."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.observation_space = spaces.Dict({
+            'render': spaces.Box(0, 255, (64, 64, 3), np.uint8),
+            'state': spaces.Box(-np.inf, np.inf, (2,), np.float64)})
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return {'render': np.full((64, 64, 3), 9, np.uint8), 'state': np.zeros(2)}, {}
+
+
 class Cameras(Numbers):
     """A picture and a distance under names of their own, stacked frames, and joints."""
 
@@ -180,6 +194,7 @@ gymnasium.register('Cameras-v0', Cameras)
 gymnasium.register('Corridor-v0', Corridor, max_episode_steps=6)
 gymnasium.register('Endless-v0', Numbers)
 gymnasium.register('Hanging-v0', Hanging)
+gymnasium.register('Painted-v0', Painted)
 gymnasium.register('Refusing-v0', Refusing)
 gymnasium.register('HangingBorn-v0', Hanging, kwargs={'born': True})
 gymnasium.register('Ill-v0', Ill)

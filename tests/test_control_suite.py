@@ -29,6 +29,22 @@ def suite_environment(task, seed, render):
         64, 64, camera_id=camera, depth=depth)
 
 
+def checked(task):
+    import warnings
+
+    from gymnasium.utils.env_checker import check_env
+    env = wrappers.make(Config(task=f'dmc_{task}', natural=False), 'train', seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        warnings.filterwarnings('ignore', message='.*(minimum|maximum) value is .*infinity.*')
+        check_env(env, skip_render_check=True)
+
+
+@pytest.mark.parametrize('task', ['walker_walk', 'ball_in_cup_catch'])
+def test_gymnasiums_checker_has_nothing_to_say(task, elsewhere):
+    elsewhere(checked, task)
+
+
 def side_by_side(task, render, steps, look_every):
     """Steps the suite's environment and ours; returns ours' observations."""
     theirs, picture = suite_environment(task, 3, render)

@@ -11,6 +11,8 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import commandline
 import environments
@@ -220,6 +222,27 @@ def test_time_limit_is_the_given_one_or_bounds_what_has_none(words, length, monk
     assert len(rewards) == (length or 9) and truncated[-1]
 
 
+def test_an_id_without_its_version_has_a_limit_too(monkeypatch):
+    monkeypatch.setattr(gymnasium_tasks, 'LONGEST', 9)
+    rewards, _, truncated, _ = played(made('gym_corridor:Endless'), np.zeros(2, np.float32))
+    assert len(rewards) == 9 and truncated[-1]
+
+
+def test_a_part_of_the_name_of_what_is_drawn_is_the_part():
+    env = made('gym_corridor:Painted-v0')
+    assert set(sensors(env.observation_space)) == {'image', 'proprioception'}
+    assert set(env.reset()[0]['image'].ravel()) == {9}
+    env = made('gym_corridor:Painted-v0', '--sensor_map', 'image=render')
+    assert set(env.reset()[0]['image'].ravel()) == {9}
+
+
+def test_a_module_that_this_project_has_too_is_named(tmp_path, monkeypatch):
+    (tmp_path / 'wrappers.py').write_text('')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match='this project has a module wrappers of its own'):
+        made('gym_wrappers:Corridor-v0')
+
+
 def test_episodes_repeat_by_their_seeds():
     def seen(env, **words):
         return [env.reset(**words)[0]['proprioception'].tolist() for _ in range(8)]
@@ -244,6 +267,17 @@ def test_numbers_are_rescaled_to_the_bounds_of_the_task():
     for wrong in [0], [np.nan, 0]:
         with pytest.raises(ValueError, match='2 finite numbers'):
             env.step(np.float32(wrong))
+
+
+@given(st.tuples(*2 * [st.floats(-1e6, 1e6)]).filter(lambda pair: pair[0] < pair[1]),
+       st.sampled_from([np.float64, np.float32]))
+def test_the_largest_actions_are_within_the_bounds(bounds, kind):
+    low, high = (kind(bound) for bound in bounds)
+    assume(low < high)
+    space = gymnasium.spaces.Box(low, high, (1,), kind)
+    ends = [spaces.control(space)[1](np.float32([number])) for number in (-1, 1)]
+    assert all(space.contains(action) for action in ends)
+    np.testing.assert_allclose(ends, [[low], [high]], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize('low, high, numbers, kind', [
