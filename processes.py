@@ -21,7 +21,7 @@ import tqdm
 
 from config import SENSORS, UserError
 from environments import Broken
-from workers import Died, Worker, arrays, checked, end_with_parent, ended, shared, spawning
+from workers import Died, Worker, arrays, checked, end_with_parent, ended, shared, silence, spawning
 from wrappers import background_videos, make
 
 DEATHS = 3  # of a worker in a row, at which a run stops
@@ -53,10 +53,11 @@ def describe(config):
             process.start()
         sender.close()
         try:
-            if not receiver.poll(config.env_timeout):
-                raise UserError(
-                    f'the process that builds the environment gave no answer for '
-                    f'{config.env_timeout:g} seconds (--env_timeout)')
+            for silent in silence(lambda milliseconds: receiver.poll(milliseconds / 1000)):
+                if silent > config.env_timeout:
+                    raise UserError(
+                        f'the process that builds the environment gave no answer for '
+                        f'{config.env_timeout:g} seconds (--env_timeout)')
             answer = receiver.recv()
         except (EOFError, OSError):  # it ended before its answer, or amid it
             process.join()

@@ -43,7 +43,10 @@ def ended(what, code, rendered=False):
     whether it is known to work, so that nothing lacks that it needs."""
     if code is None or code >= 0:
         return UserError(f'{what} ended, for the reason above')
-    name = signal.Signals(-code).name
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # Python has no name for the real-time signals in between
+        name = f'signal {-code}'
     if name in KILLS:
         return UserError(
             f'{what} was killed from outside ({name}); a full memory does that: try fewer '
@@ -82,6 +85,21 @@ def arrays(memory, space, count):
     """key -> array [count, ...] in `memory`."""
     return {key: np.frombuffer(memory[key], part.dtype).reshape(count, *part.shape)
             for key, part in space.spaces.items()}
+
+
+def silence(poll):
+    """Seconds without an answer, at each look that finds none. poll: waits milliseconds for it and
+    says whether it is there.
+
+    Between two looks pass no more than two of them, whatever the clock says: where this process
+    and who shall answer were stopped together (Ctrl-Z, a suspended job), nobody was silent.
+    """
+    silent, before = 0.0, time.monotonic()
+    while not poll(LOOK):
+        now = time.monotonic()
+        silent += min(now - before, 2 * LOOK / 1000)
+        before = now
+        yield silent
 
 
 class Worker:
@@ -131,15 +149,14 @@ class Worker:
         return answer
 
     def _receive(self):
-        until, stop = time.monotonic() + self.limit, None
+        stop = None
         try:
-            while not self.silence.poll(LOOK):
-                now = time.monotonic()
+            for silent in silence(self.silence.poll):
                 if stopping.asked():  # not for one that hangs
-                    stop = stop or now + GRACE
-                    if now > stop:
+                    stop = stop or silent + GRACE
+                    if silent > stop:
                         stopping.check()
-                if now > until:
+                if silent > self.limit:
                     raise Died(f'gave no answer for {self.limit:g} seconds (--env_timeout)')
             answer = pickle.loads(self.pipe.recv_bytes())
         except (EOFError, OSError):

@@ -373,6 +373,23 @@ def test_an_environment_that_hangs_is_a_line_wherever_it_does(config):
         envs.close()
 
 
+def test_what_was_stopped_together_with_who_asks_has_not_been_silent(monkeypatch):
+    """As by Ctrl-Z and fg, or a job that was suspended."""
+    clock = iter([0, 0.2, 0.4, 3600, 3600.2])
+    monkeypatch.setattr(workers.time, 'monotonic', lambda: next(clock))
+    answers = iter([False] * 4 + [True])
+    found = list(workers.silence(lambda milliseconds: next(answers)))
+    assert found == pytest.approx([0.2, 0.4, 0.8, 1.0])
+
+
+def test_any_time_may_be_given_to_an_environment(config):
+    assert processes.describe(numbers(config, 'Endless', env_timeout=1e12))
+
+
+def test_a_signal_without_a_name_is_told_by_its_number():
+    assert 'crashed: signal 35' in str(workers.ended('it', -35, rendered=True))
+
+
 HANGING = '''
 import sys
 import numpy as np
