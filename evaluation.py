@@ -59,7 +59,9 @@ def test(experiment):
     config, sensors = experiment.config, experiment.sensors
     target = experiment.folder / 'results.csv'
     read(target)  # a damaged one is named before anything is played
-    kept, options = files.writable(target.parent), changed(config)
+    # The drop-out chance and the faults are left out, since every condition has its own.
+    options = changed(config, but={'miss_ratio', 'corrupt'})
+    kept = files.writable(target.parent)
     if not kept:
         print(f'warning: cannot write in {target.parent}: results are printed and not kept',
               flush=True)
@@ -69,14 +71,16 @@ def test(experiment):
     with tqdm.tqdm(total=len(tests) * config.test_episodes, unit='episode') as bar:
         results = play(experiment, agent, step, tests, config.test_episodes, count, bar)
     results['options'] = options
-    print(f'\n{experiment.title}, {path.name} ({step:,} steps), '
-          f'{config.test_episodes} episodes each{options and f", with {options}"}; '
-          f'{f"for {target}" if kept else "not kept"}\n')
-    print(table(results))
-    if noticed := agreement_table(results):
-        print(f'\n{noticed}')
-    if kept:
-        add(results, target)
+    try:
+        if kept:  # before it is printed: whoever reads that may be gone
+            add(results, target)
+    finally:
+        print(f'\n{experiment.title}, {path.name} ({step:,} steps), '
+              f'{config.test_episodes} episodes each{options and f", with {options}"}; '
+              f'{f"for {target}" if kept else "not kept"}\n')
+        print(table(results))
+        if noticed := agreement_table(results):
+            print(f'\n{noticed}')
 
 
 def play(experiment, agent, step, tests, episodes, count, bar):
@@ -115,13 +119,13 @@ def agreement(agent, episode, sensors):
             if not name.startswith('chance_')}
 
 
-def changed(config):
-    """The settings under which the run is judged that are not its own, as 'natural=False
-    render=full': rows of results.csv that were made under others are no repetition. The drop-out
-    chance and the faults are not among them, since every condition has its own."""
+def changed(config, but=frozenset()):
+    """The settings under which the run is judged or inspected that are not its own, as
+    'natural=False render=full', those in `but` left out: rows of results.csv that were made under
+    others are no repetition."""
     own = commandline.load(commandline.judged(config))[0]
     values = ((name, getattr(own, name), getattr(config, name)) for name in vars(config)
-              if name not in configuration.FREE | {'miss_ratio', 'corrupt'})
+              if name not in configuration.FREE | but)
     return ' '.join(f'{name}={now}' for name, then, now in values if now != then).replace(',', ';')
 
 
@@ -194,10 +198,13 @@ def table(results):
 
 def agreement_table(results):
     """The means of what the representation held of the sensors, with nothing missing and under
-    each fault, as text; '' where there are no such numbers."""
+    each fault, as text; '' where no fault was asked for, a line where the method has no such
+    numbers."""
     columns = [c for c in results if c.startswith(('weight_', 'agree_', 'find_'))]
     rows = results[((results.condition == 'ratio') & (results.ratio == 0))
                    | (results.condition == 'corrupt')]
+    if not columns and (rows.condition == 'corrupt').any():
+        return 'weights and agreement of the sensors: - (this method has none)'
     if not columns or rows.empty:
         return ''
     names = rows.sensor.where(rows.condition == 'corrupt', 'as they are')

@@ -1,16 +1,20 @@
 """A trained agent from inside, on one episode: `python mummi.py --logdir L --inspect`.
 
 Writes to <logdir>/inspect/<checkpoint>: the episode as seen, open-loop predictions beside the
-truth, the trust in each sensor moment by moment, and what the heads predict.
+truth, the trust in each sensor moment by moment, and what the heads predict. Under other settings
+than the run's, as `--corrupt image=noise:0.3`, to a folder that is named after them too.
 """
 
 import itertools
+import re
+import zlib
 
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 from scipy.io import wavfile
 
+import evaluation
 import files
 import pictures
 import tools
@@ -21,6 +25,7 @@ from environments.sound import RATE
 from logs import told
 
 DOTS = 110  # an inch
+LONGEST_NAME = 120  # letters of a folder
 OBSERVED = 5  # entries seen before a prediction runs open-loop
 
 
@@ -73,16 +78,21 @@ def play(experiment, agent, options=None, report=lambda decisions: None):
 
 def inspect(experiment):
     """Play one episode of the run's last (or `config.checkpoint`) state on validation
-    backgrounds with the run's drop-outs, and draw it. Nothing else of the run is touched."""
+    backgrounds, with the run's drop-outs where no others are typed, and draw it. Nothing else of
+    the run is touched."""
     config = experiment.config
+    options = evaluation.changed(config)
     agent, step, path = experiment.restored()
     episode, inside = play(experiment, agent)
     sensors, entries = list(experiment.sensors), len(inside['value'])
 
-    folder = experiment.folder / 'inspect' / path.name
+    name = path.name + (options and re.sub(r'[^\w.=-]+', '_', f'-{options}', flags=re.ASCII))
+    if len(name) > LONGEST_NAME:  # its last letters tell it from others of the same beginning
+        name = f'{name[:LONGEST_NAME]}-{zlib.crc32(options.encode()):08x}'
+    folder = experiment.folder / 'inspect' / name
     folder.mkdir(parents=True, exist_ok=True)
     times = np.cumsum(episode['steps'])
-    title = f'{experiment.title}, {step:,} steps'
+    title = f'{experiment.title}, {step:,} steps{options and f", with {options}"}'
     frames = pictures.seen(episode)
     with files.writing(folder / 'episode.gif') as file:
         file.write(tools.gif(frames, 20))

@@ -135,6 +135,34 @@ def test_what_the_representation_holds_is_told_of_every_condition(
     assert 'touch=noise:0.1' in out and 'as they are' in out and 'weight_touch' in out
 
 
+@pytest.mark.parametrize('full', [False, True])
+def test_what_was_judged_is_kept_or_told_where_the_other_fails(
+        full, whole, tmp_path, capsys, monkeypatch):
+    folder = shutil.copytree(whole.folder, tmp_path / 'run')
+    made = stubs.Experiment(folder, '--test', '--test_ratios', '0', '--test_episodes', '1')
+
+    def refuse(*_, **__):
+        raise BrokenPipeError
+    if full:
+        monkeypatch.setattr(evaluation, 'add', refuse)
+    else:
+        monkeypatch.setattr('builtins.print', refuse)
+    with stubs.eagerly(), pytest.raises(BrokenPipeError):
+        evaluation.test(made)
+    if full:
+        assert 'nothing missing' in capsys.readouterr().out
+    else:
+        assert len(pd.read_csv(folder / 'results.csv')) == 1
+
+
+def test_a_method_without_agreement_has_a_line_where_faults_were_asked_for():
+    rows = pd.DataFrame({'condition': ['ratio', 'corrupt'], 'sensor': ['', 'touch=noise:1'],
+                         'ratio': [0, 0], 'return': 1.0})
+    assert evaluation.agreement_table(rows) == (
+        'weights and agreement of the sensors: - (this method has none)')
+    assert evaluation.agreement_table(rows[:1]) == ''
+
+
 def test_agreement_is_told_as_means_over_episodes_of_each_condition():
     rows = pd.DataFrame({
         'condition': ['ratio', 'ratio', 'ratio', 'corrupt', 'corrupt', 'without'],
@@ -219,6 +247,25 @@ def test_numbers_of_an_inspection_compare_the_heads_with_what_followed(inspected
         assert numbers[name] == pytest.approx(number, rel=1e-3, abs=1e-6), name
     for name, metric in inside['metrics'].items():
         assert numbers[name] == pytest.approx(float(metric), rel=1e-3, abs=1e-6)
+
+
+def test_an_inspection_under_other_settings_lies_beside_the_run_s_and_says_so(
+        inspected, folder, capsys, monkeypatch):
+    made = inspected[0]
+    own = next((folder / 'inspect').glob('*/numbers.csv'))
+    before = own.read_bytes()
+    changed = stubs.Experiment(
+        folder, '--inspect', '--miss_ratio', '0.5', '--corrupt', 'touch=noise:0.3')
+    monkeypatch.setattr(changed, 'restored', made.restored, raising=False)
+    capsys.readouterr()
+    with stubs.eagerly():
+        inspection.inspect(changed)
+    assert own.read_bytes() == before
+    (other,) = (path for path in (folder / 'inspect').iterdir() if path != own.parent)
+    assert other.name == f'{own.parent.name}-miss_ratio=0.5_corrupt=touch=noise_0.3'
+    assert {path.name for path in other.iterdir()} == {
+        path.name for path in own.parent.iterdir()}
+    assert 'steps, with miss_ratio=0.5 corrupt=touch=noise:0.3: return' in capsys.readouterr().out
 
 
 def test_an_inspected_episode_that_had_to_be_begun_anew_is_of_what_followed(
