@@ -66,6 +66,10 @@ def main(experiment):
             f'{error.filename}: {error.strerror}' + training * (
                 f'; what was saved is whole, and once this is mended the same command resumes '
                 f'{config.logdir}')))
+    except MemoryError:
+        commandline.fail(UserError(
+            'the memory is full; type fewer --envs, a smaller --replay_memory or --batch, or end '
+            f'what else runs here{resumes}'))
     except stopping.Stopped as stopped:
         print(f'\nstopped by {stopped.name}{resumes}', file=sys.stderr)
         raise SystemExit(stopped.code) from None
@@ -332,7 +336,7 @@ class Trainer:
         # In float16 an update that overflows changes no weight and halves the loss scale, to 1 at
         # the least.
         if bad and (self.agent.compute != tf.float16 or any(
-                float(o.scale) <= 1 for o in self.agent.optimisers.values())):
+                float(o.scale.numpy()) <= 1 for o in self.agent.optimisers.values())):
             raise NotFinite(f'not finite at update {updates}: {", ".join(bad)}')
         self.logger.update(
             {'step': self.step, 'updates': updates, 'seconds': self.seconds()} | values)

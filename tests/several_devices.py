@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sys
+import types
 
 os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -17,6 +18,7 @@ import tensorflow as tf
 import devices
 import replicas
 import tools
+import training
 from actions import Continuous
 from agent import Agent
 from experiment import Progress
@@ -158,6 +160,15 @@ def rounded(method):
     return all(outside) and all(inside) and len(inside) > 20
 
 
+def logged(method):
+    """Whether an update that overflowed in float16 is a row of the log as any other."""
+    rows, agent = [], build(method, None, '--precision', 'float16')
+    training.Trainer._log(types.SimpleNamespace(
+        agent=agent, step=0, seconds=lambda: 0.0, logger=types.SimpleNamespace(update=rows.append),
+        health=types.SimpleNamespace(lines=lambda values: [])), 1, {'model_gradient': np.inf})
+    return len(rows) == 1
+
+
 def main(folder, count, *methods):
     processor, = tf.config.list_physical_devices('CPU')
     tf.config.set_logical_device_configuration(
@@ -170,6 +181,7 @@ def main(folder, count, *methods):
         several, results[method] = compared(method, int(count))
     results['exchanged'] = exchanged(method, several, folder)
     results['rounded'] = rounded(method)
+    results['logged'] = logged(method)
     print(json.dumps(results))
 
 

@@ -31,7 +31,7 @@ def test_several_devices_learn_what_one_does(tmp_path, words):
         # Adam divides by the size of a gradient, so it makes more of the rounding of small ones.
         assert found[method]['weights'] < 1e-3, found
         assert found[method]['copies'] == 0 and found[method]['moved'] > 0.9, found
-    assert found['exchanged'] and found['rounded']
+    assert found['exchanged'] and found['rounded'] and found['logged']
 
 
 def test_on_one_device_nothing_is_shared():

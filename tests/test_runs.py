@@ -604,10 +604,10 @@ def test_update_that_is_not_finite_stops_the_run_before_it_is_saved(broken):
     assert len(rows) == 1
     # A loss scale that is too large shows in the same way, and heals itself while it can fall.
     run.agent.compute = tf.float16
-    run.agent.optimisers = {'model': types.SimpleNamespace(scale=2.0)}
+    run.agent.optimisers = {'model': types.SimpleNamespace(scale=tf.Variable(2.0))}
     training.Trainer._log(run, 9, values | {broken: np.inf})
     assert len(rows) == 2
-    run.agent.optimisers['value'] = types.SimpleNamespace(scale=1.0)
+    run.agent.optimisers['value'] = types.SimpleNamespace(scale=tf.Variable(1.0))
     with pytest.raises(config.UserError, match='not finite at update 10'):
         training.Trainer._log(run, 10, values | {broken: np.inf})
 
