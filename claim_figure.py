@@ -37,7 +37,9 @@ class Probe:
     """The position as a linear function of codes [N, E], by ridge regression."""
 
     def __init__(self, codes, positions):
-        self.middle, self.scale = codes.mean(0), max(float(codes.std()), 1e-12)
+        self.middle = codes.mean(0)
+        # Of what varies: where all codes lie beside the origin, the penalty is not the larger.
+        self.scale = max(float((codes - self.middle).std()), 1e-12)
         inputs = self._inputs(codes)
         penalty = RIDGE * len(codes) * np.diag([*np.ones(codes.shape[1]), 0])
         self.weights = np.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ positions)

@@ -181,6 +181,18 @@ def test_an_expert_is_calibrated_where_its_errors_are_what_it_states(stated, no_
         np.testing.assert_allclose(true / said, 1 / stated, rtol=0.25)
 
 
+def test_where_the_codes_lie_changes_nothing_of_what_a_probe_reads():
+    """With the ridge as it is."""
+    random = np.random.default_rng(0)
+    positions = random.uniform(0, 6, (400, 2))
+    codes = positions @ random.normal(size=(2, 8)) + 0.1 * random.normal(size=(400, 8))
+    beside = codes + 30 * random.normal(size=8)
+    here, there = (claim_figure.Probe(x[:200], positions[:200]) for x in (codes, beside))
+    np.testing.assert_allclose(here(codes[200:]), there(beside[200:]), rtol=1e-6)
+    np.testing.assert_allclose(
+        here.deviation(np.full((1, 8), 0.1)), there.deviation(np.full((1, 8), 0.1)), rtol=1e-6)
+
+
 def found_of(mummi, product):
     return {name: claim_figure.judged(answers_of(**options), distance, 1.0) for (
         name, (options, distance)) in {'mummi': mummi, 'product': product}.items()}
