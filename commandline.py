@@ -6,6 +6,7 @@ wrong option are answered at once.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -144,7 +145,7 @@ def from_command_line(method, arguments=None):
     stopping.listen('what was saved is whole, and the same command begins or resumes')
     processor.prepare()
     script, ending = os.path.splitext(os.path.basename(sys.argv[0]))
-    try:
+    with answering('the command line'):
         if arguments is None and ending == '.py' and script != method.name:
             raise UserError(
                 f'METHOD of {script}.py has the name {method.name!r}; give it that of its file, by '
@@ -155,8 +156,23 @@ def from_command_line(method, arguments=None):
         if config.logdir and os.path.exists(path):
             check_resume(config, method.name, path)
         return config
+
+
+@contextlib.contextmanager
+def answering(place, then=''):
+    """Within, the command ends with one line after a mistake of the user's or a file that can be
+    read or written no more (`place`, where the error does not say which), with exit code 2; and
+    after Ctrl-C, with 130 and the words `then`."""
+    sys.stdout.reconfigure(errors='backslashreplace')  # names of files may be no text
+    try:
+        yield
     except UserError as error:
         fail(error)
+    except OSError as error:
+        fail(UserError(f'{error.filename or place}: {error.strerror or error}'))
+    except KeyboardInterrupt:
+        print(f'\ninterrupted{then}', file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def fail(error):

@@ -17,7 +17,6 @@ import os
 import pickle
 import pickletools
 import re
-import sys
 
 import imageio.v3
 import numpy as np
@@ -329,14 +328,11 @@ def main():
     add('--seed', type=int, default=0, help='Seed of the drawn videos. [%(default)s]')
     add('--overwrite', action='store_true', help='Replace files that exist.')
     given = parser.parse_args()
-    sys.stdout.reconfigure(errors='backslashreplace')  # names of files may be no text
     given.folder, given.out = (
         path and os.path.expanduser(path) for path in (given.folder, given.out))
     given.show = given.show and [os.path.expanduser(path) for path in given.show]
-    try:
+    with commandline.answering(given.out or os.curdir):
         run(given)
-    except config.UserError as error:
-        commandline.fail(error)
 
 
 if __name__ == '__main__':

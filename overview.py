@@ -19,9 +19,12 @@ HEAD = ('run', 'state', 'where', 'step', 'return', 'steps/s', 'left')
 
 def progress(job):
     """(step, return or None, steps a second or None) of a run, by its log."""
-    with contextlib.redirect_stdout(io.StringIO()):  # of lines that are being written
-        rows = logs.read(os.path.join(job.folder, 'episodes.csv'),
-                         ('step', 'seconds', 'mode', 'return'))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # of lines that are being written
+            rows = logs.read(os.path.join(job.folder, 'episodes.csv'),
+                             ('step', 'seconds', 'mode', 'return'))
+    except OSError:  # of a network's file system: the next look may see it
+        return 0, None, None
     rows = rows[rows['mode'] != 'eval']
     if not len(rows):
         return 0, None, None
@@ -85,6 +88,10 @@ class Display:
         self.live.stop()
 
     def __call__(self, ended):
+        with contextlib.suppress(OSError):  # that nobody sees the table ends no run
+            self._show(ended)
+
+    def _show(self, ended):
         if self.console.is_terminal:
             self.live.update(table(self.todo, ended, self.console.height - 2), refresh=True)
             return

@@ -18,7 +18,6 @@ deviations are of the sample (n - 1).
 
 import argparse
 import os
-import sys
 import textwrap
 
 import numpy as np
@@ -298,19 +297,13 @@ def main(arguments=None):
     for name, other in ('whose', 'reference'), ('against', 'metrics'):
         if getattr(given, name) != parser.get_default(name) and not getattr(given, other):
             parser.error(f'--{name} does nothing without --{other}; leave it out')
-    sys.stdout.reconfigure(errors='backslashreplace')  # names of folders may be no text
     indirs, (outdir, reference) = (
         [os.path.expanduser(path) for path in paths]
         for paths in (given.indir or ['logdir'], (given.outdir, given.reference)))
-    try:
+    with commandline.answering(outdir):
         draw(indirs, outdir, given.methods, given.tasks, given.bin,
              given.smooth, given.metrics, given.by, reference, given.hours,
              given.whose, given.against)
-    except UserError as error:
-        commandline.fail(error)
-    except OSError as error:
-        commandline.fail(UserError(
-            f'{error.filename or outdir}: {error.strerror or error}'))
 
 
 if __name__ == '__main__':

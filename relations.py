@@ -10,7 +10,6 @@ relations.csv. What is left out is said in a printed line. Nothing is written in
 
 import argparse
 import os
-import sys
 
 import numpy as np
 import pandas as pd
@@ -135,21 +134,14 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     if not given.metrics:
         parser.error('--metrics takes columns of metrics.csv, as find_image_depth')
-    sys.stdout.reconfigure(errors='backslashreplace')  # names of folders may be no text
-    try:
-        outdir = os.path.expanduser(given.outdir)
+    outdir = os.path.expanduser(given.outdir)
+    with commandline.answering(outdir):
         indirs = [os.path.expanduser(path) for path in given.indir or ['logdir']]
         outside(outdir, indirs)
         files.output_folder(outdir)
         found = points(
             indirs, given.metrics, given.at, given.returns, given.methods, given.tasks)
-        try:
-            draw(found, given.at, given.returns, outdir)
-        except OSError as error:
-            raise UserError(
-                f'cannot write in the folder {outdir}: {error.strerror or error}') from None
-    except UserError as error:
-        commandline.fail(error)
+        draw(found, given.at, given.returns, outdir)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ again does what is missing. docs/cluster.md: clusters.
 """
 
 import argparse
-import ast
 import dataclasses
 import os
 import secrets
@@ -21,6 +20,7 @@ import files
 import jobs
 import logs
 import processor
+import variants
 from config import UserError
 from overview import Display
 
@@ -55,7 +55,7 @@ def arguments(words):
     add('--dry_run', action='store_true', help='print the runs and what is missing, and stop')
     own, rest = parser.parse_known_args(words)
     for name in own.methods.split(','):
-        if not method_of(name):
+        if not variants.method_of(name):
             raise UserError(
                 f'--methods takes some of {",".join(METHODS)}, or scripts of your own beside them, '
                 f'not {name!r}')
@@ -98,35 +98,12 @@ def seeds(text):
     for part in text.split(','):
         first, dash, last = part.partition('-')
         last = last if dash else first
-        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 2 ** 32
+        if not (first.isdecimal() and last.isdecimal() and max(len(first), len(last)) <= 10
+                and int(first) <= int(last) < 2 ** 32
                 and int(last) - int(first) < 10 ** 4):
             raise UserError(f'--seeds takes numbers as 0-4 or 0,2,7, not {text!r}')
         found += range(int(first), int(last) + 1)
     return list(dict.fromkeys(found))
-
-
-def method_of(name):
-    """The `config.Method` of a script, without the script's slow imports; None where there is no
-    such script, or it has none."""
-    path = os.path.join(HERE, f'{name}.py')
-    if not name.isidentifier() or not os.path.isfile(path):
-        return None
-    try:
-        with open(path, encoding='utf-8') as file:
-            body = ast.parse(file.read()).body
-        found = [node.value for node in body if any(
-            getattr(target, 'id', '') == 'METHOD'
-            for target in getattr(node, 'targets', [getattr(node, 'target', None)]))]
-        if not found:
-            return None
-        method = eval(compile(ast.Expression(found[0]), name, 'eval'), {
-            'Method': config.Method, 'config': config})
-        if not isinstance(method, config.Method):
-            raise TypeError(f'it is {method!r}')
-        return method
-    except Exception as error:  # an expression of a script may raise whatever it likes
-        raise UserError(f'{name}.py: METHOD is not what a study can read without its imports, as '
-                        f"Method('{name}'): {error}") from None
 
 
 def option_of(word):
@@ -168,7 +145,7 @@ def suited(words, method, used, why):
 def planned(own, rest, token):
     """The `jobs.Job`s of a study, seeds outermost, so that all comparisons grow together. Raises
     UserError for whatever the scripts would refuse."""
-    found, known = [], {name: method_of(name) for name in own.methods}
+    found, known = [], {name: variants.method_of(name) for name in own.methods}
     used, why = {''}, {}
     for seed in own.seeds:
         for task in own.tasks:
@@ -320,13 +297,8 @@ def run(words):
 
 def main():
     processor.prepare()
-    try:
+    with commandline.answering('the folder of the study', '; the same command goes on'):
         raise SystemExit(0 if run(sys.argv[1:]) else 1)
-    except UserError as error:
-        commandline.fail(error)
-    except KeyboardInterrupt:
-        print('\ninterrupted; the same command goes on', file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 if __name__ == '__main__':

@@ -1,8 +1,15 @@
 """What makes another method of a method: what each sensor is learned by, and how a run with such
 choices is called. Nothing here imports TensorFlow or the simulator."""
 
+import ast
+import functools
+import os
+
+import config as configuration
 import environments
 from config import LARGEST, SENSORS, UserError
+
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Options that are one value for all sensors, or one by sensor.
 BY_SENSOR = 'miss_ratio', 'withhold', 'sensor_loss', 'bound_weight'
@@ -61,12 +68,49 @@ def bound_weights(config, sensors):
         lambda sensor: SENSORS[sensor].bound_weight, number, f'a number from 0 to {LARGEST}')
 
 
+def method_of(name):
+    """The `config.Method` of a script, without the script's slow imports; None where there is no
+    such script, or it has none."""
+    path = os.path.join(HERE, f'{name}.py')
+    if not name.isidentifier() or not os.path.isfile(path):
+        return None
+    try:
+        with open(path, encoding='utf-8') as file:
+            body = ast.parse(file.read()).body
+        found = [node.value for node in body if any(
+            getattr(target, 'id', '') == 'METHOD'
+            for target in getattr(node, 'targets', [getattr(node, 'target', None)]))]
+        if not found:
+            return None
+        method = eval(compile(ast.Expression(found[0]), name, 'eval'), {
+            'Method': configuration.Method, 'config': configuration})
+        if not isinstance(method, configuration.Method):
+            raise TypeError(f'it is {method!r}')
+        return method
+    except Exception as error:  # an expression of a script may raise whatever it likes
+        raise UserError(f'{name}.py: METHOD is not what can be read without its imports, as '
+                        f"Method('{name}'): {error}") from None
+
+
+@functools.cache
+def plans(method):
+    """Whether runs of the script of that name plan their actions where nothing else is typed; None
+    where no script tells."""
+    try:
+        found = method_of(method)
+    except UserError:
+        return None
+    return found and bool(found.defaults.get(
+        'refine_actions', configuration.Config.refine_actions))
+
+
 def name(method, config):
     """What a run of the method of that name is called: `method`, and in words what makes another
     method of it, as ablations do."""
     losses = sensor_losses(config, meant(config))
     rebuilt = [sensor for sensor in SENSORS if losses.get(sensor) == 'reconstruct']
     rebuilt = 'all' if len(rebuilt) == len(losses) else ' and '.join(rebuilt)
+    planned = bool(config.refine_actions or config.search_candidates)
     words = {
         'generative': config.obs_model == 'generative',
         'reward only': config.reward_only,
@@ -76,6 +120,6 @@ def name(method, config):
         f'{rebuilt} reconstructed': rebuilt,
         'with SAC': config.use_sac and config.use_dreamer,
         'SAC alone': config.use_sac and not config.use_dreamer,
-        'no planning': method == 'cvrl' and not (
-            config.refine_actions or config.search_candidates)}
+        'planning': plans(method) is False and planned,
+        'no planning': plans(method) and not planned}
     return ', '.join([method, *(text for text, holds in words.items() if holds)])

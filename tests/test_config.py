@@ -1,6 +1,7 @@
 """Options, presets and the command line: what is accepted, what is refused, and in what words."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -505,6 +506,22 @@ def test_folder_in_which_nothing_can_be_written_is_named(judgeable, monkeypatch,
     parse(*judgeable)  # it prints as well
 
 
+def test_a_folder_that_cannot_be_read_is_a_line(tmp_path, monkeypatch, capsys):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, 'Permission denied', path)
+    monkeypatch.setattr(os, 'listdir', refuse)
+    with pytest.raises(SystemExit) as ended:
+        commandline.from_command_line(METHODS['mummi'], ['--logdir', str(tmp_path)])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f'error: {tmp_path}: Permission denied\n'
+
+
+def test_ctrl_c_of_a_tool_is_a_line(capsys):
+    with pytest.raises(SystemExit) as ended, commandline.answering('plots', '; begin again'):
+        raise KeyboardInterrupt
+    assert (ended.value.code, capsys.readouterr().err) == (130, '\ninterrupted; begin again\n')
+
+
 def test_run_without_a_checkpoint_of_its_own_is_not_judged(judgeable, tmp_path):
     parse(*judgeable)
     os.rename(tmp_path / 'state-000000007.index', tmp_path / 'state-000000007 (copy).index')
@@ -900,6 +917,9 @@ def test_reward_only_has_no_observation_model():
     ('cvrl', ['--obs_model', 'generative'], 'cvrl, generative'),
     ('cvrl', ['--reward_only', '--use_sac'], 'cvrl, reward only, with SAC'),
     ('cvrl', ['--no-refine_actions'], 'cvrl, no planning'),
+    ('cvrl', ['--no-refine_actions', '--search_candidates', '5'], 'cvrl'),
+    ('mummi', ['--no-refine_actions'], 'mummi, no planning'),
+    ('dreamer', ['--refine_actions'], 'dreamer, planning'),
     ('dreamer', [], 'dreamer'),
     ('mummi', ['--bound_weight', 'touch=0.1'], 'mummi'),
     ('mummi', ['--density_ratio', 'bilinear'], 'mummi, bilinear'),
@@ -914,6 +934,16 @@ def test_reward_only_has_no_observation_model():
 def test_an_ablation_is_called_what_it_is(method, words, name):
     settings_ = commandline.parse(METHODS[method], ['--logdir=unused', '--no-natural', *words])
     assert variants.name(method, settings_) == name
+
+
+def test_planning_is_not_named_where_no_script_says_what_is_usual(tmp_path, monkeypatch):
+    monkeypatch.setattr(variants, 'HERE', str(tmp_path))
+    (tmp_path / 'broken.py').write_text('METHOD = Method(')
+    variants.plans.cache_clear()
+    for planning in True, False:
+        for method in 'elsewhere', 'broken':
+            assert variants.name(method, config.Config(refine_actions=planning)) == method
+    variants.plans.cache_clear()
 
 
 @pytest.mark.parametrize('words', [

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import os
 import pathlib
@@ -21,6 +22,7 @@ import jobs
 import overview
 import processor
 import study
+import variants
 from config import UserError
 
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'study_script.py')
@@ -80,7 +82,7 @@ def test_an_option_goes_to_the_methods_that_have_it():
 
 @pytest.mark.parametrize('method', helpers.METHODS)
 def test_what_a_script_knows_is_read_without_running_it(method):
-    assert study.method_of(method) == helpers.METHODS[method][1]
+    assert variants.method_of(method) == helpers.METHODS[method][1]
 
 
 def test_a_script_of_one_s_own_is_studied_beside_the_three(tmp_path, monkeypatch):
@@ -89,7 +91,8 @@ def test_a_script_of_one_s_own_is_studied_beside_the_three(tmp_path, monkeypatch
         (tmp_path / f'{name}.py').write_text(
             'import no_such_module\nTEMPERATURE = 0.1\n'
             f"METHOD = Method('{name}', own=('probe_frames',))\n")
-    monkeypatch.setattr(study, 'HERE', str(tmp_path))
+    for module in study, variants:
+        monkeypatch.setattr(module, 'HERE', str(tmp_path))
     _, cosine = plan('--methods', 'mummi,cosine', '--probe_frames', '3')
     assert cosine.name == 'dmc_walker_walk/cosine/0' and cosine.words[-2:] == (
         '--probe_frames', '3')
@@ -97,17 +100,17 @@ def test_a_script_of_one_s_own_is_studied_beside_the_three(tmp_path, monkeypatch
 
 
 def test_a_method_that_is_written_otherwise_is_read_or_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, 'HERE', str(tmp_path))
+    monkeypatch.setattr(variants, 'HERE', str(tmp_path))
     path = tmp_path / 'cosine.py'
     path.write_text("import config\nMETHOD = config.Method('cosine', own=('fusion',))\n")
-    assert study.method_of('cosine') == config.Method('cosine', own=('fusion',))
+    assert variants.method_of('cosine') == config.Method('cosine', own=('fusion',))
     path.write_text("METHOD: object = Method('cosine')\n")
-    assert study.method_of('cosine') == config.Method('cosine')
+    assert variants.method_of('cosine') == config.Method('cosine')
     for text in ("Method(NAME)", "Method('cosine', own=('no_such',))", "Method()", "'cosine'",
                  "{}['a']", "Method('cosine'"):
         path.write_text(f'METHOD = {text}\n')
-        with pytest.raises(UserError, match=r'cosine\.py: METHOD is not what a study can read'):
-            study.method_of('cosine')
+        with pytest.raises(UserError, match=r'cosine\.py: METHOD is not what can be read'):
+            variants.method_of('cosine')
 
 
 @pytest.mark.parametrize('words, line', [
@@ -115,7 +118,7 @@ def test_a_method_that_is_written_otherwise_is_read_or_named(tmp_path, monkeypat
                                  "own beside them, not 'ppo'"),
     (('--methods', 'models'), "not 'models'"),
     (('--seeds', '4-1'), "--seeds takes numbers as 0-4 or 0,2,7, not '4-1'"),
-    (('--seeds', ''), '--seeds takes numbers'),
+    (('--seeds', ''), '--seeds takes numbers'), (('--seeds', 5000 * '9'), '--seeds takes numbers'),
     (('--cores', '0'), "--cores takes a whole number from 1, not '0'"),
     (('--gpus', '1.5'), '--gpus takes a part of one, or whole ones, not 1.5'),
     (('--task', 'dmc_walker_walk'), '--task is not for a study; type --tasks'),
@@ -343,6 +346,28 @@ def test_the_table_is_drawn_over_itself_on_a_terminal_alone(tmp_path, monkeypatc
             display({})
     assert '\x1b[2K' in terminal.getvalue()  # a line is cleared
     assert '\x1b' not in file.getvalue() and file.getvalue().count('1 waiting') == 1
+
+
+@pytest.mark.parametrize('error', [errno.ESTALE, errno.EACCES])
+def test_a_look_that_fails_ends_no_study(error, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(error, 'it is not there now')
+    monkeypatch.setattr(overview.logs, 'read', refuse)
+    assert overview.progress(job(tmp_path)) == (0, None, None)
+    with overview.Display([job(tmp_path)], types.SimpleNamespace(
+            write=refuse, flush=refuse, isatty=lambda: False)) as display:
+        display({})
+
+
+def test_a_folder_of_a_study_that_is_not_the_user_s_is_a_line(tmp_path, monkeypatch, capsys):
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, 'Permission denied', path)
+    monkeypatch.setattr(study.os, 'makedirs', refuse)
+    monkeypatch.setattr(sys, 'argv', ['study.py', '--logdir', str(tmp_path / 'new')])
+    with pytest.raises(SystemExit) as ended:
+        study.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f'error: {tmp_path / "new"}: Permission denied\n'
 
 
 # --- A real cluster --------------------------------------------------------------------------
