@@ -163,7 +163,8 @@ def answering(place, then=''):
     """Within, the command ends with one line after a mistake of the user's or a file that can be
     read or written no more (`place`, where the error does not say which), with exit code 2; and
     after Ctrl-C, with 130 and the words `then`."""
-    sys.stdout.reconfigure(errors='backslashreplace')  # names of files may be no text
+    if hasattr(sys.stdout, 'reconfigure'):  # a notebook's has not
+        sys.stdout.reconfigure(errors='backslashreplace')  # names of files may be no text
     try:
         yield
     except UserError as error:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import io
 import json
 import math
 import os
@@ -520,6 +521,13 @@ def test_ctrl_c_of_a_tool_is_a_line(capsys):
     with pytest.raises(SystemExit) as ended, commandline.answering('plots', '; begin again'):
         raise KeyboardInterrupt
     assert (ended.value.code, capsys.readouterr().err) == (130, '\ninterrupted; begin again\n')
+
+
+def test_a_mistake_is_a_line_in_a_notebook_too(capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'stdout', io.StringIO())
+    with pytest.raises(SystemExit), commandline.answering('plots'):
+        raise UserError('no')
+    assert capsys.readouterr().err == 'error: no\n'
 
 
 def test_run_without_a_checkpoint_of_its_own_is_not_judged(judgeable, tmp_path):
