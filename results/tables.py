@@ -102,9 +102,11 @@ def summary(folder, *tasks):
     return ['judged return', *methods, 'seeds'], rows
 
 
-def aggregate(folder):
-    """The methods over the tasks, as `summaries.aggregate`, with 95 % intervals."""
-    (title, *methods), rows = summaries.compared_methods(summaries.aggregate(runs_of(folder)))
+def aggregate(folder, *tasks):
+    """The methods over the tasks, of all or of those that are named, as `summaries.aggregate`,
+    with 95 % intervals."""
+    groups = {task: group for task, group in runs_of(folder).items() if task in tasks or not tasks}
+    (title, *methods), rows = summaries.compared_methods(summaries.aggregate(groups))
     return [title, *map(NAMES.get, methods)], rows
 
 
