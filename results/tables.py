@@ -5,7 +5,7 @@ A page asks for a table by a comment, which is not shown, in the line before it:
     <!-- table: KIND FOLDER WORD... -->
 
 where KIND is a function of this file, and FOLDER, seen from the root of the repository, has the
-runs in FOLDER/runs; of `metrics` it is the run's.
+runs in FOLDER/runs; of `metrics` it is the run's, of `faults` that of the results.
 """
 
 import functools
@@ -121,12 +121,31 @@ def metrics(folder, *words):
              for updates, row in chosen.iterrows()])
 
 
+def faults(folder):
+    """Of --test --corrupt of a method each, FOLDER/METHOD.csv: return ± standard deviation over
+    episodes, and the share of what the method has without faults; a row for each fault."""
+    columns, rows = {}, {}
+    for method, name in NAMES.items():
+        results = pd.read_csv(ROOT / folder / f'{method}.csv', keep_default_na=False)
+        results = results[results['condition'].isin(['ratio', 'corrupt'])]
+        returns = results.groupby('sensor', sort=False)['return']
+        columns[name] = returns.mean(), returns.std()
+    for fault in columns[name][0].index:
+        title = logs.condition_name('corrupt', fault) if fault else logs.condition_name(*WHOLE)
+        rows[title] = [
+            f'{whole(means[fault])} ± {whole(deviations[fault])}' + (
+                f' ({means[fault] / means[""]:.2f})' if fault else '')
+            for means, deviations in columns.values()]
+    return ['judged with', *columns], [[title, *cells] for title, cells in rows.items()]
+
+
 @functools.cache
 def runs_of(folder):
     return logs.load([ROOT / folder / 'runs'])
 
 
-TABLES = {table.__name__: table for table in (judged, training, summary, aggregate, metrics)}
+TABLES = {table.__name__: table for table in (
+    judged, training, summary, aggregate, faults, metrics)}
 
 
 def filled(page):
