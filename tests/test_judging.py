@@ -341,7 +341,11 @@ def test_settings_that_are_not_the_runs_own_are_told(tmp_path):
     changes = {'natural': False, 'natural_valid': 'a,b.pkl', 'miss_ratio': 0.3, 'seed': 9,
                'test': True, 'envs': 4, 'render': 'full'}
     assert evaluation.changed(own) == ''
-    assert evaluation.changed(dataclasses.replace(own, **changes)) == (
+    changed = dataclasses.replace(own, **changes)
+    assert evaluation.changed(changed) == (
+        'natural=False natural_valid=a;b.pkl miss_ratio=0.3 render=full')
+    # In a test each condition has its own.
+    assert evaluation.changed(changed, but={'miss_ratio', 'corrupt'}) == (
         'natural=False natural_valid=a;b.pkl render=full')
 
 
