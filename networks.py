@@ -72,7 +72,7 @@ class Dense(tf.Module):
             leading = x.shape[:-1]
             x = tf.cast(x, compute)
             x = tf.reshape(x, [-1, x.shape[-1]]) if len(leading) != 1 else x
-            x = tf.matmul(x, kernel)
+            x = self.precision.multiply(tf.matmul, x, kernel)
             # No reshape before the activation: TensorFlow fuses the three into one operation.
             x = add_bias(x, offset, self.precision.apart(compute)) if bias else x
             x = function(x) if function else x
@@ -151,8 +151,8 @@ class PictureEncoder(tf.Module):
                 kernel = tf.cast(kernel * row.scale, compute)
             else:
                 kernel, bias = (self.precision.weight(v, compute) for v in (kernel, bias))
-            x = add_bias(
-                tf.nn.conv2d(x, kernel, 2, 'VALID'), bias, self.precision.apart(compute))
+            x = self.precision.multiply(tf.nn.conv2d, x, kernel, strides=2, padding='VALID')
+            x = add_bias(x, bias, self.precision.apart(compute))
             x = self.activation(x)
         return tf.reshape(x, [*raw.shape[:-3], math.prod(x.shape[1:])])
 
@@ -200,10 +200,11 @@ class PictureDecoder(tf.Module):
                 # From a single pixel the transposed convolution is a plain product, which is
                 # several times faster, above all its gradient.
                 width = kernel.shape[2]
-                x = tf.matmul(x, tf.reshape(kernel, [-1, kernel.shape[3]]), transpose_b=True)
+                x = self.precision.multiply(
+                    tf.matmul, x, tf.reshape(kernel, [-1, kernel.shape[3]]), transpose_b=True)
                 x = tf.reshape(x, [-1, size, size, width])
             else:
-                x = transposed(x, kernel)
+                x = self.precision.multiply(transposed, x, kernel)
             x = add_bias(x, bias)
             x = x if size == self.sizes[-1] else tf.nn.relu(x)
         return tf.reshape(tf.cast(x, tf.float32), [*leading, *self.shape])

@@ -17,12 +17,30 @@ def compute_type(precision):
     if devices.gpus():
         # Older ones have no units for bfloat16, and are slower in it.
         return tf.bfloat16 if devices.capability() >= (8, 0) else tf.float32
+    return tf.bfloat16 if _fast(tf.bfloat16) else tf.float32
+
+
+def _fast(half):
+    """Whether the processor has products of the type `half` that are faster than of float32.
+    docs/speed.md, "Precision", has the rates. By name and not by a stopwatch, so that one machine
+    always makes the same choice."""
     facts = processor.facts()
     flags, vendor = (facts.get(key, []) for key in ('flags', 'vendor_id'))
-    # docs/speed.md, "Precision", has the rates. By name and not by a stopwatch, so that one machine
-    # always makes the same choice.
-    fast = 'amx_bf16' in flags or ('avx512_bf16' in flags and 'AuthenticAMD' in vendor)
-    return tf.bfloat16 if fast else tf.float32
+    if half == tf.float16:
+        return 'avx512_fp16' in flags
+    return 'amx_bf16' in flags or ('avx512_bf16' in flags and 'AuthenticAMD' in vendor)
+
+
+def type_of_sums(compute):
+    """The type in which products of factors of the type `compute` are taken: float32 for half
+    precision on a processor that is not faster in it, and otherwise that itself.
+
+    With AVX2 alone TensorFlow's own are eight times as slow, and not only rounded: a product of
+    matrices in bfloat16 cuts its sums off, 0.3 % too small each, gradients too, and gradients of
+    convolutions are added up in half precision, which leaves them 1 to 2 % off (docs/speed.md).
+    """
+    half = compute != tf.float32 and not devices.gpus()
+    return tf.float32 if half and not _fast(compute) else compute
 
 
 # Weights of a dense layer up to which acting on a processor computes in float32 (docs/speed.md).
@@ -41,6 +59,7 @@ class Precision:
 
     def __init__(self, compute):
         self.compute = tf.as_dtype(compute)
+        self.sums = type_of_sums(self.compute)
         self.acting, self.copies = False, {}
 
     def copy(self, variables):
@@ -59,6 +78,13 @@ class Precision:
     def product(self, kernel, compute):
         """The type of a dense layer's product with `kernel` where `compute` is asked for."""
         return tf.float32 if self.acting and _exact(kernel) else compute
+
+    def multiply(self, operation, x, kernel, **options):
+        """operation(x, kernel), both of one type, in this type: a product of matrices or a
+        convolution, each sum of which is rounded once, and each of its gradients."""
+        sums = self.sums if x.dtype == self.compute else x.dtype
+        return tf.cast(
+            operation(tf.cast(x, sums), tf.cast(kernel, sums), **options), x.dtype)
 
     def apart(self, compute):
         """Whether a layer's product of the type `compute` and its bias are better two operations:

@@ -243,6 +243,15 @@ def without_kernel(function):
     return bad
 
 
+def traced(agent):
+    """An update, and an action with and without noise."""
+    observation = helpers.tensors(helpers.observations(2)) | {'is_first': tf.zeros([2], bool)}
+    return [
+        agent.train.get_concrete_function(helpers.tensors(helpers.sequences(2, 3))), *(
+            agent.policy.get_concrete_function(observation, agent.initial(2), exploring)
+            for exploring in (True, False))]
+
+
 @pytest.mark.parametrize('method, words', [
     ('mummi', ('--pcont', '--search_candidates', '2', '--withhold', '0.5')),
     ('mummi', ('--density_ratio', 'bilinear', '--precision', 'bfloat16')),
@@ -250,17 +259,32 @@ def without_kernel(function):
     ('cvrl', ('--use_sac', '--precision', 'float16')),
     ('dreamer', ('--refine_actions', '--slow_value', '0.1', '--kl_balance', '0.5')),
     ('dreamer', ('--precision', 'bfloat16'))])
-def test_every_operation_of_an_update_and_of_an_action_has_a_kernel_on_a_gpu(method, words):
-    agent = helpers.build(method, '--horizon', '2', *words)
-    observation = helpers.tensors(helpers.observations(2)) | {'is_first': tf.zeros([2], bool)}
-    functions = [
-        agent.train.get_concrete_function(helpers.tensors(helpers.sequences(2, 3))), *(
-            agent.policy.get_concrete_function(observation, agent.initial(2), exploring)
-            for exploring in (True, False))]
-    for function in functions:
+def test_every_operation_of_an_update_and_of_an_action_has_a_kernel_on_a_gpu(
+        method, words, monkeypatch):
+    # As on a GPU, whatever this processor can.
+    monkeypatch.setattr('precision.type_of_sums', lambda compute: compute)
+    for function in traced(helpers.build(method, '--horizon', '2', *words)):
         kinds = {node.op for node in nodes(function)}
         assert kinds > {'MatMul', 'Conv2D', 'ReadVariableOp'}
         assert not without_kernel(function)
+
+
+@pytest.mark.parametrize('method', helpers.METHODS)
+@pytest.mark.parametrize('able', [False, True])
+@pytest.mark.parametrize('half, instruction', [
+    (tf.bfloat16, 'amx_bf16'), (tf.float16, 'avx512_fp16')])
+def test_a_processor_without_half_precision_sums_every_product_in_float32(
+        half, instruction, able, method, monkeypatch):
+    flags = {'avx2', 'avx512f', 'amx_bf16', 'avx512_fp16'} - (set() if able else {instruction})
+    monkeypatch.setattr('processor.facts', lambda: {'flags': sorted(flags)})
+    agent = helpers.build(method, '--horizon', '2', '--precision', half.name)
+    for function in traced(agent):
+        products = [node for node in nodes(function)
+                    if node.op.startswith(('Conv2D', 'MatMul', 'BatchMatMul', 'Einsum'))]
+        assert {node.op for node in products} >= {'MatMul', 'Conv2D'}
+        kinds = {node.attr['T'].type for node in products}
+        assert (half.as_datatype_enum in kinds) == able
+        assert half.as_datatype_enum in {node.attr['DstT'].type for node in nodes(function)}
 
 
 def test_an_operation_that_a_gpu_lacks_is_found_wherever_it_stands():
