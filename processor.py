@@ -47,6 +47,6 @@ def threads(count):
 
 def prepare():
     """Set, where the user's environment does not say otherwise, what TensorFlow reads when it is
-    imported: to be called before. Its greetings are off."""
+    imported: to be called before. Of its greetings those that it writes later are off."""
     for name, value in ({'TF_CPP_MIN_LOG_LEVEL': '3'} | kernels()).items():
         os.environ.setdefault(name, value)
