@@ -250,11 +250,12 @@ class ActorCritic(tf.Module):
         actor_loss = -tf.reduce_mean(weights * ascended)
         value_loss = -tf.reduce_mean(
             weights * log_normal(tf.stop_gradient(returns), values[:-1]))
+        # By REINFORCE the first features are no imagined ones, but those of the start.
+        reward, gained, value = (
+            tf.reduce_mean(x if held is None else x[1:]) for x in (rewards, returns, values))
         metrics = {
             'actor_loss': actor_loss, 'value_loss': value_loss,
-            'imagined_reward': tf.reduce_mean(rewards),
-            'imagined_return': tf.reduce_mean(returns), 'value': tf.reduce_mean(values),
+            'imagined_reward': reward, 'imagined_return': gained, 'value': value,
             # Of a value that is a mean over the future of such rewards: above 1 it is too high.
-            'value_ratio': tf.math.divide_no_nan(
-                (1 - self.config.discount) * tf.reduce_mean(values), tf.reduce_mean(rewards))}
+            'value_ratio': tf.math.divide_no_nan((1 - self.config.discount) * value, reward)}
         return actor_loss, value_loss, metrics

@@ -21,6 +21,11 @@ def departures(batch):
     return 1 - tf.cast(batch['is_first'][:, 1:], reward.dtype)
 
 
+def mean_over(real, values):
+    """The mean of values [B, L - 1] where there is a transition, see `departures`."""
+    return tf.math.divide_no_nan(tf.reduce_sum(real * values), tf.reduce_sum(real))
+
+
 class Critics(tf.Module):
     """Two Q functions: features [..., F] and actions [..., A] -> [2, ...]."""
 
@@ -92,7 +97,8 @@ class SoftActorCritic(tf.Module):
             losses = [0.5 * tf.reduce_mean(real * tf.math.squared_difference(value, target))
                       for value in tf.unstack(values)]
             return losses, {
-                'critic_loss': tf.add_n(losses), 'critic_value': tf.reduce_mean(values)}
+                'critic_loss': tf.add_n(losses),
+                'critic_value': mean_over(real, tf.reduce_mean(values, 0))}
 
         _, logs = self.behaviour.policy(before).sample_and_log(noise[1])
 
@@ -106,7 +112,7 @@ class SoftActorCritic(tf.Module):
         self.slow_critics.follow()
         return metrics | {
             'critic_gradient': tf.linalg.global_norm(critic_norms),
-            'temperature': tf.exp(self.log_temperature), 'soft_entropy': -tf.reduce_mean(logs)}
+            'temperature': tf.exp(self.log_temperature), 'soft_entropy': -mean_over(real, logs)}
 
     def actor_loss(self, features, noise, real):
         """L_SAC, scalar: mean( alpha log pi(a | s) - min Q(s, a) ) over features [..., F], each

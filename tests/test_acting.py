@@ -221,6 +221,21 @@ def test_evaluation_plays_the_seeds_by_the_mode_from_the_beginning_of_each():
         np.testing.assert_array_equal(count, t['decision'] + 1)
 
 
+def test_evaluation_gives_the_first_episode_of_each_seed_however_long_the_others_are():
+    class Uneven(Environments):
+        """The first row's episodes end after each decision, the second's as ever."""
+
+        def step(self, action):
+            observation, reward, terminated, truncated, info = super().step(action)
+            self.ended[0] = self.decision[0] > 0
+            return observation, reward, terminated, truncated | self.ended, info
+
+    driver = acting.Driver(Uneven('valid', 2, 0), action_repeat=1)
+    episodes = list(acting.evaluate(Counter(), driver, [5, 6]))
+    assert [where(episode['touch'])['seed'][0] for episode in episodes] == [5, 6]
+    assert [len(episode['reward']) for episode in episodes] == [2, stubs.LIMIT + 1]
+
+
 def test_summary_is_the_sum_of_rewards_the_steps_and_the_missing_share():
     episode = {
         'reward': np.array([0, 1, 2.5, -1], np.float32),

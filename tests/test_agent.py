@@ -150,6 +150,16 @@ def test_explanation_is_what_each_part_says_of_the_latents_and_observations(meth
         close(inside['pictures'][sensor], picture)
 
 
+@pytest.mark.parametrize('exploring', [True, False])
+def test_acting_is_in_a_sampled_latent_judged_or_not(exploring, eager):
+    agent = helpers.build('mummi')
+    agent.random = agent.judging = helpers.constant_noise(0.5)
+    observation = helpers.tensors(helpers.observations(2)) | {'is_first': tf.constant([True, True])}
+    _, state = agent.policy(observation, agent.initial(2), exploring)
+    close((state['stochastic'] - state['mean']) / state['deviation'],
+          tf.fill(state['mean'].shape, 0.5), 1e-4)
+
+
 def test_judging_draws_from_its_own_generator_alone(eager):
     agent = helpers.build('mummi', '--refine_actions', '--search_candidates', '2')
     observation = helpers.tensors(helpers.observations(2)) | {'is_first': tf.constant([True, True])}

@@ -386,6 +386,12 @@ def test_held_numbers_have_the_gradient_of_their_log_density():
         helpers.close(found, wanted, 1e-3)
     held, entropy = actions.TanhNormal(tf.constant(raw)).held_and_entropy(noise)
     helpers.close(entropy, -held)
+    # Of the entropy, unlike of a held action's log density, the gradient passes through the draw.
+    found, wanted = (tfp.math.value_and_gradient(function, tf.constant(raw))[1] for function in (
+        lambda parameters: tf.reduce_sum(actions.TanhNormal(parameters).held_and_entropy(noise)[1]),
+        lambda parameters: -tf.reduce_sum(actions.TanhNormal(parameters).sample_and_log(noise)[1])))
+    assert np.abs(wanted).max() > 0.1
+    helpers.close(found, wanted)
 
 
 def test_actor_learns_by_reinforce_where_it_is_told_choices_and_numbers_alike(

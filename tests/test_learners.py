@@ -37,15 +37,21 @@ def test_sequences_of_a_batch_and_environments_get_independent_noise(monkeypatch
 
 
 def plain_imagination(agent, start, noise):
-    """Features [H, N, F] of actions by samples on features without gradient."""
-    state, dynamics, features = start, agent.world.dynamics.read(), []
+    """Features [H, N, F] of actions by samples on features without gradient, and the entropies of
+    these actions [H, N]."""
+    state, dynamics, features, entropies = start, agent.world.dynamics.read(), [], []
     for _ in range(agent.config.horizon):
         policy = agent.behaviour.policy(tf.stop_gradient(state.features()))
-        action = tf.tanh(policy.mean + policy.deviation * noise)
+        before = policy.mean + policy.deviation * noise
+        action = tf.tanh(before)
+        # Of the normal, and of what the tangent hyperbolic does to a density.
+        logs = -0.5 * noise ** 2 - tf.math.log(policy.deviation) - 0.5 * np.log(2 * np.pi) - (
+            tf.math.log(1 - action ** 2))
+        entropies.append(-tf.reduce_sum(logs, -1))
         state = dynamics.prior(
             dynamics.transition(state, action), tf.fill(state.mean.shape, noise))
         features.append(state.features())
-    return tf.stack(features)
+    return tf.stack(features), tf.stack(entropies)
 
 
 def imagination_starts(config):
@@ -66,19 +72,24 @@ def plain_gradients(agent, batch, noise):
         tf.stop_gradient(tf.reshape(tf.gather(part, starts, axis=1), [-1, part.shape[-1]]))
         for part in posterior))
     with tf.GradientTape(persistent=True) as tape:
-        features = plain_imagination(agent, start, noise)
+        features, entropies = plain_imagination(agent, start, noise)
         value, discount = behaviour.value(features), world.discount(features)
         reward = world.reward(features)
-        returns = [value[-1]]
+        ahead = value
+        if agent.config.slow_value:  # by a copy whose weights stand still, but not its input
+            ahead = behaviour.bootstrap_head(features)[..., 0]
+            assert np.abs(ahead - value).max() > 0.01
+        returns = [ahead[-1]]
         for k in reversed(range(agent.config.horizon - 1)):
             returns.insert(0, reward[k] + discount[k] * (
-                0.05 * value[k + 1] + 0.95 * returns[0]))
+                0.05 * ahead[k + 1] + 0.95 * returns[0]))
         returns = tf.stack(returns[:-1])
         weights = tf.stop_gradient(tf.stack([
             tf.reduce_prod(discount[:k], 0) for k in range(agent.config.horizon - 1)]))
         if agent.config.pcont:  # nothing is imagined from where the task ended
             weights *= tf.reshape(tf.gather(batch['discount'], starts, axis=1), [1, -1])
-        actor_loss = -tf.reduce_mean(weights * returns)
+        actor_loss = -tf.reduce_mean(weights * (
+            returns + agent.config.entropy_bonus * entropies[:-1]))
         value_loss = tf.reduce_mean(weights * 0.5 * (
             np.log(2 * np.pi) + (tf.stop_gradient(returns) - value[:-1]) ** 2))
     for name, loss, part in (
@@ -90,7 +101,8 @@ def plain_gradients(agent, batch, noise):
 @pytest.mark.parametrize('method, words', [
     ('mummi', ()), ('mummi', ('--density_ratio', 'bilinear', '--pcont')), ('cvrl', ()),
     ('dreamer', ('--pcont',)), ('dreamer', ('--pcont', '--imagine_every', '3')),
-    ('mummi', ('--imagine_every', '4')), ('cvrl', ('--imagine_every', '100'))])
+    ('mummi', ('--imagine_every', '4')), ('cvrl', ('--imagine_every', '100')),
+    ('mummi', ('--slow_value', '0.1')), ('cvrl', ('--entropy_bonus', '0.3'))])
 def test_gradients_of_an_update_are_those_of_a_plain_implementation(method, words, eager):
     agent = helpers.build(
         method, '--model_rate', '0', '--clip', '0', '--free_nats', '0', *words)
@@ -180,6 +192,30 @@ def test_numbers_of_imagination_are_means_of_what_they_are_called(monkeypatch, e
     # A constant reward r for ever is worth r / (1 - discount).
     close(metrics['value_ratio'],
           np.mean(value) * (1 - agent.config.discount) / np.mean(reward), 1e-3)
+
+
+def test_numbers_of_imagination_leave_out_where_it_starts_by_reinforce_too(monkeypatch, eager):
+    agent = helpers.build('cvrl', '--actor_gradient', 'reinforce', '--value_rate', '0',
+                          '--actor_rate', '0', '--model_rate', '0', '--slow_value', '0.1')
+    helpers.shake(agent)
+    imagined = spy(monkeypatch, agent.world, 'imagine')
+    metrics = agent.train(helpers.tensors(helpers.sequences()))
+    features = imagined[0][1][0]
+    reward, value = agent.world.reward(features), agent.behaviour.value(features)
+    close(metrics['imagined_reward'], np.mean(reward), 1e-4)
+    close(metrics['value'], np.mean(value), 1e-4)
+    close(metrics['value_ratio'],
+          np.mean(value) * (1 - agent.config.discount) / np.mean(reward), 1e-3)
+
+
+def test_frames_of_pictures_are_drawn_anew_and_from_all_entries():
+    pictures = helpers.build('cvrl', '--probe_frames', '20').learners['pictures']
+    drawn = []
+    for update in range(100):
+        pictures.optimiser.count.assign(update)
+        drawn.append(pictures.chosen(1000).numpy())
+    assert all(len(frames) == 20 for frames in drawn)
+    assert len(np.unique(drawn)) > 800 and np.max(drawn) > 980 and np.min(drawn) < 20
 
 
 def without_gradient(method, agent):

@@ -348,6 +348,26 @@ def test_cvrls_codes_are_two_layers_with_elu_each_on_features_and_on_all_sensors
           find)
 
 
+def test_cvrls_contrast_has_the_gradient_of_its_double_loop_on_both_sides():
+    method = representation('cvrl')
+    helpers.shake(method, 0.2)
+    inputs = [tf.constant(normals(2, 3, width, seed=width)) for width in (40, method.width)]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(inputs)
+        features, joint = inputs
+        found = tf.reduce_sum(method.loss(features, {'whole': joint}, {})['contrast_loss'])
+        u, v = (tf.reshape(tf.nn.elu(code), [6, -1]) for code in (
+            method.state_code(features), method.observation_code(joint)))
+        plain = 0.0
+        for i in range(6):
+            scores = tf.stack([tf.reduce_sum(u[i] * v[j]) for j in range(6)])
+            plain += tf.reduce_logsumexp(scores) - scores[i]
+    close(found, plain, 1e-4)
+    for one, other in zip(*(tape.gradient(x, inputs) for x in (found, plain)), strict=True):
+        assert np.abs(other).max() > 0.01
+        close(one, other, 1e-4)
+
+
 # --- Dreamer -----------------------------------------------------------------------------
 
 

@@ -46,6 +46,17 @@ def test_filter_and_its_gradients_equal_stepping_entry_by_entry(shaken, wrap):
         close(one, other, 1e-5)
 
 
+def test_the_recurrence_over_observations_is_in_float32_whatever_the_rest_is(monkeypatch):
+    agent = helpers.build('dreamer', '--precision', 'bfloat16')
+    read = helpers.spy(monkeypatch, agent.world.dynamics, 'read')
+    state = agent.initial(2)
+    action = state.pop('action')
+    noise = tf.zeros([2, agent.config.stoch])
+    agent.world.observe(State(**state), action, helpers.tensors(helpers.observations(2)), noise)
+    agent.world.loss(helpers.tensors(helpers.sequences(2, 3)), tf.zeros([2, 3, noise.shape[-1]]))
+    assert [given for given, _ in read][:2] == [(tf.float32,)] * 2
+
+
 def test_filter_sees_nothing_of_later_entries(shaken):
     dynamics = shaken.world.dynamics
     embedding, action, noise = (
@@ -256,6 +267,14 @@ def test_a_withheld_sensor_reaches_the_dynamics_as_missing_and_the_loss_as_prese
     found = embed(helpers.tensors(arrays), hidden)
     close(found['joint'], gone['joint'])
     assert not np.allclose(found['joint'][1:], whole['joint'][1:])
+    # A sequence from which nothing is withheld trains the encoder as ever.
+    weights = world.representation.encoders['image'].trainable_variables
+    with tf.GradientTape(persistent=True) as tape:
+        sums = [tf.reduce_sum(tf.cast(embed(helpers.tensors(arrays), what)['joint'][0], tf.float32))
+                for what in ({}, hidden)]
+    for one, other in zip(*(tape.gradient(x, weights) for x in sums), strict=True):
+        assert np.abs(one).max() > 0
+        close(one, other, 1e-4)
     noise = tf.constant(normals(3, 4, world.dynamics.stoch))
     _, metrics, posterior = world.loss(helpers.tensors(arrays), noise, hidden)
     wanted = world.dynamics.filter(

@@ -157,6 +157,7 @@ def test_search_takes_each_environments_own_best_candidate(exploring, eager, mon
     means, actions = (np.concatenate(parts) for parts in zip(*tried))
     policy = agent.behaviour.policy(latent.features())
     drawn = agent.random.drawn
+    assert (19, 6, ACTIONS) in [noise.shape for noise in drawn]  # other candidates for each
     given = policy.sample(drawn[0]) if exploring else policy.mode(tf.constant(drawn[0]))
     for row in range(6):
         own = np.all(means == latent.mean[row], -1)
@@ -167,6 +168,26 @@ def test_search_takes_each_environments_own_best_candidate(exploring, eager, mon
         goal = np.tanh(latent.mean[row, :ACTIONS])
         best = candidates[np.argmin(np.sum((candidates - goal) ** 2, -1))]
         close(found[row], best, 1e-6)
+
+
+def test_rollouts_are_drawn_by_noise_of_their_own_at_each_decision():
+    agent = quiet()
+    config = agent.config
+    prior, actor = (part.numpy() for part in agent.planner.noise(agent.random, 3))
+    assert prior.shape == (config.horizon, 3, config.stoch)
+    assert actor.shape == (config.horizon, 3, ACTIONS)
+    for noise in prior, actor:
+        assert len(np.unique(noise)) == noise.size
+
+
+def test_exploration_is_added_to_what_was_planned(eager):
+    found = []
+    for size in '0', '0.3':
+        agent = quiet('--refine_actions', '--refine_rate', '0.05', '--explore_noise', size)
+        agent.random = helpers.constant_noise()
+        found.append(agent.act(latents(agent, 3), True, agent.random).numpy())
+    close(found[1], np.clip(found[0] + 0.3 * 0.5, -1, 1), 1e-6)
+    assert (np.abs(found[1]) < 1).any()
 
 
 def test_search_finds_better_returns_than_the_sample(eager):

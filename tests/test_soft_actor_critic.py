@@ -76,6 +76,34 @@ def test_soft_losses_are_over_transitions_along_time(soft_agent):
     close(metrics['soft_entropy'], entropy)
 
 
+def test_every_transition_is_drawn_by_noise_of_its_own(soft_agent, monkeypatch):
+    soft = soft_agent.learners['soft']
+    asked = helpers.spy(monkeypatch, soft, 'target')
+    policy = helpers.spy(monkeypatch, soft_agent.behaviour, 'policy')
+    features = tf.constant(np.repeat(normals(1, 5, soft_agent.world.width), 3, 0))
+    soft.learn(posterior(soft_agent, features), helpers.tensors(helpers.sequences(3, 5)),
+               helpers.random_noise())
+    noise = asked[0][0][3].numpy()
+    assert noise.shape == (3, 4, ACTIONS) and len(np.unique(noise)) == noise.size
+    assert len(policy) == 2  # of the target, and of the entropy
+
+
+def test_numbers_of_the_critics_are_over_transitions_alone(soft_agent):
+    soft, batch = soft_agent.learners['soft'], helpers.tensors(helpers.sequences(3, 5))
+    begins = np.zeros((3, 5), bool)
+    begins[0, 2] = begins[2, 4] = True
+    batch['is_first'] = tf.constant(begins)
+    features = normals(3, 5, soft_agent.world.width)
+    metrics = soft.learn(posterior(soft_agent, tf.constant(features)), batch, soft_agent.random)
+    values = np.mean(plain_critic(soft.critics, features[:, :-1], batch['action'][:, 1:]), 0)
+    _, logs = soft_agent.behaviour.policy(tf.constant(features[:, :-1])).sample_and_log(
+        tf.fill([3, 4, ACTIONS], 0.5))
+    real = ~begins[:, 1:]
+    close(metrics['critic_value'], values[real].mean(), 1e-4)
+    close(metrics['soft_entropy'], -logs.numpy()[real].mean(), 1e-4)
+    assert abs(values.mean() - values[real].mean()) > 1e-4
+
+
 def actor_gradient(*words):
     """(the gradient that reaches the actor in an update of CVRL, its metrics)."""
     agent = quiet('--critic_rate', '0', '--temperature_rate', '0', '--model_rate', '0',
