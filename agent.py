@@ -10,6 +10,7 @@ from networks import tfd
 from planning import Planner
 from precision import Precision, compute_type
 from soft_actor_critic import SoftActorCritic
+from tools import COLUMN
 
 
 class Agent(tf.Module):
@@ -90,6 +91,11 @@ class Agent(tf.Module):
     def _train(self, batch):
         """One update of every part on a batch of tensors [B, L, ...]; returns scalar metrics."""
         metrics = replicas.run(self.strategy, self._learn, batch, self.random)
+        for name in metrics:
+            if not COLUMN.fullmatch(name):
+                raise ValueError(
+                    f'{name!r} cannot be the name of a loss or a metric: letters of ASCII, digits, '
+                    'spaces and _ . / - make one')
         self.updates.assign_add(1)
         return metrics
 

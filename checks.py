@@ -32,6 +32,9 @@ def purpose(config, chosen):
         raise UserError(f'--{" and --".join(asked)} are different things; type one of them')
     if config.judging and config.init and 'init' in chosen:
         raise UserError(f'--init is for a new run, not for --{asked[0]}; leave it out')
+    for name in 'export', 'init':  # as of a variable of the shell that is not set
+        if chosen.get(name) == '':
+            raise UserError(f'--{name} takes a folder, and what is given is empty')
     judging = ('test', 'inspect', 'export')
     for name, uses in ('checkpoint', judging), ('test_ratios', judging[:1]), (
             'test_episodes', judging[:1]), ('export_half', judging[2:]):
@@ -173,8 +176,12 @@ def folder(config):
             raise UserError(
                 f'--export {config.export} is there already, and is not overwritten; name a '
                 'folder that is not there')
+        if os.path.ismount(config.export):
+            raise UserError(
+                f'--export {config.export} is a volume of its own, which cannot be replaced; name '
+                'a folder in it')
         room('export', os.path.abspath(config.export) + 'x' * 20)  # as it is while it is written
-        writes = os.path.dirname(os.path.abspath(config.export))
+        writes = os.path.dirname(os.path.realpath(config.export))
     if not config.dry_run and not config.test and not files.writable(writes):
         option = 'export' if config.export else 'logdir'
         raise UserError(f'cannot write in {writes}; choose another --{option}')

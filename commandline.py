@@ -169,11 +169,23 @@ def answering(place, then=''):
         yield
     except UserError as error:
         fail(error)
+    except BrokenPipeError:
+        unread()
     except OSError as error:
         fail(UserError(f'{error.filename or place}: {error.strerror or error}'))
     except KeyboardInterrupt:
         print(f'\ninterrupted{then}', file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def unread(then=''):
+    """As `fail`, where nobody reads any more what is printed, as after `| head`."""
+    with contextlib.suppress(OSError, ValueError):
+        # Or Python, when it ends, would write what is left, and fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):
+        fail(UserError(f'nobody reads what is printed (broken pipe){then}'))
+    raise SystemExit(2)
 
 
 def fail(error):

@@ -8,6 +8,7 @@ line says what is done and how long it takes.
 
 import argparse
 import importlib.util
+import os
 import pathlib
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import commandline
 import environments
 import files
 import processor
-from config import SENSORS, UserError
+from config import SENSORS, UserError, resolve
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -43,7 +44,7 @@ def arguments(words=None):
     parser.add_argument('--outdir', default='logdir/demo', help='folder written to [%(default)s]')
     given = parser.parse_args(words)
     given.agent, given.outdir = (
-        pathlib.Path(path).expanduser() for path in (given.agent, given.outdir))
+        pathlib.Path(path).expanduser() for path in (resolve(given.agent), given.outdir))
     try:
         files.output_folder(given.outdir)
     except UserError as error:
@@ -190,7 +191,7 @@ def command(what, how_long, script, *words):
 def main(words=None):
     given = arguments(words)
     shown = []
-    if (given.agent / 'config.json').exists():
+    if os.path.exists(given.agent / 'config.json'):
         say(f'loading the trained agent {given.agent}: about 20 s')
         processor.prepare()
         from experiment import load

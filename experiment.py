@@ -143,6 +143,7 @@ def load(folder, *words):
     """The agent that was trained or exported in `folder`, as a `Trained`; the method is that of
     its config.json. words: of a command line, for other settings than its own, as '--no-natural',
     '--miss_ratio=0.2' or '--natural_valid=FILE'. UserError where no agent can be read."""
+    folder = os.path.expanduser(folder)
     path = pathlib.Path(folder) / 'config.json'
     try:
         _, name = commandline.load(path)
@@ -192,12 +193,15 @@ class Trained:
     def policy(self, observation, state=None):
         """(actions, next state): the actor's mode in a sampled latent, after all that was seen
         since `state` was None, which begins an episode. ValueError for values of other shapes,
-        or that are not finite, or not of the sensor's range, where a sensor is present.
+        or that are not finite, or not of the sensor's range, where a sensor is present; and for a
+        state of another number of environments.
 
         observation: sensor -> raw values of N environments [N, ...], actions [N, A]; or of one
         alone [...], actions [A]. A sensor that is left out, or None, is missing, whatever its
         flag says, as one whose flag, <sensor>_flag [N, 1], is 0; without a flag, what is there is
-        present.
+        present. `is_first` [N], where it is among them: which environments begin an episode with
+        this observation, and have nothing from before; without it, none does while there is a
+        `state`.
         """
         shapes, spaces = self.experiment.shapes, self.experiment.description.observation_space
         given = {sensor: np.asarray(observation[sensor]) for sensor in shapes
@@ -232,9 +236,15 @@ class Trained:
                                  'it is missing')
             values[sensor] = tf.constant(raw)
             values[flag(sensor)] = tf.constant(np.float32(present > 0))
-        values['is_first'] = tf.constant(np.full(count, state is None))
-        action, state = self.agent.policy(
-            values, self.agent.initial(count) if state is None else state, False)
+        begins = observation.get('is_first')
+        if state is None:
+            begins, state = True, self.agent.initial(count)
+        elif rows := {len(value) for value in state.values()} - {count}:
+            raise ValueError(
+                f'the state is of {rows.pop()} environments, and the observation of {count}')
+        values['is_first'] = tf.constant(np.broadcast_to(
+            np.asarray(False if begins is None else begins, bool).reshape(-1), count).copy())
+        action, state = self.agent.policy(values, state, False)
         action = action.numpy()
         return action[0] if alone else action, state
 

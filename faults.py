@@ -155,6 +155,8 @@ def asked(text):
             raise UserError(
                 f'--corrupt {sensor}={kind}:<number> takes a {"whole " * row.whole}number from 0 '
                 f'to {row.high:g} ({row.amount}), not {number[:60]!r}')
+        if (sensor, kind, amount) in found:
+            raise UserError(f'--corrupt names {sensor}={kind}:{amount:g} twice; type it once')
         found.append((sensor, kind, amount))
     return found
 

@@ -72,8 +72,23 @@ def play(experiment, agent, options=None, report=lambda decisions: None):
                for key in policy.latents[0]}
     observation = {key: tf.constant(episode[key][:len(policy.latents)])
                    for sensor in experiment.sensors for key in (sensor, flag(sensor))}
-    return episode, tf.nest.map_structure(
-        lambda x: x.numpy(), agent.explain(latents, observation))
+    return episode, explained(agent, latents, observation)
+
+
+def explained(agent, latents, observation):
+    """`Agent.explain` as numpy arrays, an episode's at most LONGEST entries at once, since all of
+    them are in memory together; its metrics, which compare each with each, of the first of these.
+    Of the reconstructions those of spectra alone, which are drawn."""
+    entries, pieces = len(next(iter(latents.values()))), []
+    for start in range(0, entries, pictures.LONGEST):
+        piece = tf.nest.map_structure(lambda x: x.numpy(), agent.explain(*(
+            {key: value[start:start + pictures.LONGEST] for key, value in part.items()}
+            for part in (latents, observation))))
+        piece['pictures'] = {sensor: value for sensor, value in piece['pictures'].items()
+                             if SENSORS[sensor].kind == 'spectrum'}
+        pieces.append((piece.pop('metrics'), piece))
+    return {'metrics': pieces[0][0]} | tf.nest.map_structure(
+        lambda *parts: np.concatenate(parts), *(piece for _, piece in pieces))
 
 
 def inspect(experiment):
@@ -81,7 +96,7 @@ def inspect(experiment):
     backgrounds, with the run's drop-outs where no others are typed, and draw it. Nothing else of
     the run is touched."""
     config = experiment.config
-    options = evaluation.changed(config)
+    options = evaluation.changed(config, seeded=True)
     agent, step, path = experiment.restored()
     episode, inside = play(experiment, agent)
     sensors, entries = list(experiment.sensors), len(inside['value'])

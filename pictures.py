@@ -55,9 +55,16 @@ def enlarged_pixels(sensor, values, factor):
     return enlarged(pixels(sensor, values), factor)
 
 
+# Bars of a vector at most: what has more is drawn by its largest value of each so many.
+MOST_BARS = 256
+
+
 def bars(sensor, values, factor):
-    """A bar for each value, on a logarithmic scale up to the largest of all times."""
+    """A bar for each value, or of more than MOST_BARS for the largest of as many in a row as
+    needed, on a logarithmic scale up to the largest of all times."""
     heights = np.log1p(np.abs(np.asarray(values, np.float32)))
+    together = -(-heights.shape[1] // MOST_BARS)
+    heights = np.maximum.reduceat(heights, np.arange(0, heights.shape[1], together), axis=1)
     heights /= max(heights.max(), 1e-6)
     height = 64 * factor
     # Many values are narrow bars, so that the panel is about twice as wide as a picture.

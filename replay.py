@@ -257,6 +257,9 @@ class Replay:
     def add(self, arrays):
         """Write an episode (dict of arrays with equal first axes) and keep it in memory."""
         entries = len(arrays['reward'])
+        keys = {key: (value.shape[1:], value.dtype) for key, value in arrays.items()}
+        if keys != (self.keys or keys):  # not after it is written
+            raise ValueError('the arrays of an episode are not those of the other episodes')
         os.makedirs(self.folder, exist_ok=True)
         with files.writing(path_of(self.folder, self.number, entries)) as file:
             np.savez(file, **arrays)

@@ -107,7 +107,7 @@ def export(experiment):
     """Write the agent of the run's last (or `config.checkpoint`) state to the new folder
     `config.export`, all of it or nothing. Nothing of the run is touched."""
     config, method = experiment.config, experiment.method
-    target = pathlib.Path(config.export).absolute()
+    target = pathlib.Path(os.path.realpath(config.export))  # an empty folder may be a link
     results = evaluation.read(experiment.folder / 'results.csv')
     progress, path = experiment.progress()
     step = int(progress.step)

@@ -22,6 +22,10 @@ from config import UserError
 # --- Logs --------------------------------------------------------------------------------
 
 
+# A name that a log can have: damage leaves others.
+COLUMN = re.compile(r'[\w./ -]+', re.ASCII)
+
+
 class Table:
     """A CSV file to which rows (dicts) are appended, each flushed; still valid after a kill.
 
@@ -58,7 +62,7 @@ class Table:
             return False
         header, *rows = lines
         return len(set(header)) < len(header) or not all(
-            re.fullmatch(r'[\w./ -]+', name, re.ASCII) for name in header) or not all(
+            COLUMN.fullmatch(name) for name in header) or not all(
             len(row) == len(header) and valid(dict(zip(header, row))) for row in rows)
 
     def rows(self, valid=lambda row: True):

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import errno
 import os
 import sys
 import time
@@ -35,6 +36,8 @@ from logs import told
 RECENT = 10
 # Seconds between two prints of the progress bar when it goes to a file.
 FILE_INTERVAL = 15
+# What an error says where the system has no more: of open files, processes, memory.
+SHORT = errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM
 
 
 def main(experiment):
@@ -59,7 +62,13 @@ def main(experiment):
                 trainer.train()
     except UserError as error:
         commandline.fail(error)
+    except BrokenPipeError:
+        commandline.unread(resumes)
     except OSError as error:
+        if error.errno in SHORT:
+            commandline.fail(UserError(
+                f'{error.strerror}; type fewer --envs, end what else runs here, or raise the limit '
+                f'of the shell (ulimit -n, ulimit -u){resumes}'))
         if not error.filename:
             raise
         commandline.fail(UserError(
@@ -105,6 +114,33 @@ def dry_run(experiment):
         print(f'\n{advice}')
 
 
+class Stream:
+    """An output of which what nobody reads, as after `| head`, is dropped: that ends no run."""
+
+    def __init__(self, output):
+        self.output = output
+
+    def write(self, text):
+        self._try(self.output.write, text)
+
+    def flush(self):
+        self._try(self.output.flush)
+
+    def _try(self, call, *words):
+        try:
+            call(*words)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.output.fileno())
+
+    def __getattr__(self, name):
+        return getattr(self.output, name)
+
+    def __eq__(self, other):  # tqdm keeps lines and its bar apart where they go to one terminal
+        return self.output is getattr(other, 'output', other)
+
+    __hash__ = object.__hash__
+
+
 class Trainer:
     """Everything of a run in `config.logdir`; a context that closes what it opened."""
 
@@ -123,6 +159,7 @@ class Trainer:
         self.replay = replay.Replay(
             self.folder / 'episodes', config.action_repeat, config.replay_memory, self.say,
             config.across_episodes)
+        self._same_observations()
         self.logger = tools.Logger(self.folder, self.say)
         self.agent = experiment.agent()
         self.progress = Progress(self.agent)
@@ -195,6 +232,20 @@ class Trainer:
         return commandline.check_resume(
             self.config, self.experiment.method.name, path) if os.path.exists(path) else None
 
+    def _same_observations(self):
+        """UserError where what the episodes hold is not what the environment gives now, as where
+        one of the user's own was changed."""
+        description = self.experiment.description
+        spaces = description.observation_space.spaces | {'action': description.action_space}
+        for name, space in spaces.items():
+            there, here = (self.replay.keys or {}).get(name), (space.shape, space.dtype)
+            if self.replay.keys and there != here:
+                there, here = (f'{kind[0]} {kind[1]}' if kind else 'absent'
+                               for kind in (there, here))
+                raise UserError(
+                    f'the episodes in {self.folder} are of another environment: {name} is {there} '
+                    f'there, and {here} now; choose another --logdir')
+
     def _settings(self, before):
         """Write config.json, and say what is otherwise than `before`. To be called when nothing
         more can be refused: what was typed wrongly is not the run's."""
@@ -228,7 +279,7 @@ class Trainer:
 
     def say(self, text):
         """A line above the progress bar."""
-        tqdm.tqdm.write(text)
+        tqdm.tqdm.write(text, file=Stream(sys.stdout))
 
     # --- The loop ---
 
@@ -237,7 +288,7 @@ class Trainer:
         config = self.config
         with tqdm.tqdm(
                 total=config.steps, initial=min(self.step, config.steps), unit='step',
-                unit_scale=True, dynamic_ncols=True, smoothing=0.05,
+                unit_scale=True, dynamic_ncols=True, smoothing=0.05, file=Stream(sys.stderr),
                 mininterval=0.5 if sys.stderr.isatty() else FILE_INTERVAL) as self.bar:
             try:
                 with stopping.noting():

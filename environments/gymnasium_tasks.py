@@ -42,7 +42,12 @@ def make(config, seed):
         if hasattr(env.unwrapped, 'mujoco_renderer'):
             words |= dict(width=SIZE, height=SIZE)
         env.close()
-        env = build(**words)
+        try:
+            env = build(**words)
+        except TypeError as error:
+            raise UserError(
+                f'{config.task} lists rgb_array among its render_modes, and takes no '
+                f'render_mode ({_line(error)}); leave the image out by --sensors') from error
         if config.render == 'light' and hasattr(env.unwrapped, 'mujoco_renderer'):
             quality = env.unwrapped.model.vis.quality
             quality.offsamples = quality.shadowsize = 0
@@ -151,7 +156,12 @@ class Rendered:
     space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
     def read(self, parts, env):
-        return spaces.picture(env.render())
+        drawn = env.render()
+        if not isinstance(drawn, np.ndarray) or drawn.ndim not in (2, 3):
+            raise UserError(
+                f'what the task draws, by render(), is no picture but {type(drawn).__name__}; '
+                'leave the image out by --sensors')
+        return spaces.picture(drawn)
 
 
 IMAGE = Rendered.space

@@ -38,6 +38,8 @@ def control(space):
     """
     spaces = gymnasium.spaces
     if isinstance(space, spaces.Box):
+        if not space.low.size:
+            raise UserError(f'its actions, {space}, have no numbers')
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
         # Not by the numbers: whole ones that have no bound have the last of their type.
         below, above = space.bounded_below, space.bounded_above

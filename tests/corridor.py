@@ -141,6 +141,36 @@ class Mute(Numbers):
         self.action_space = spaces.MultiDiscrete([100] * 5)
 
 
+class Undrawn(Numbers):
+    """It lists a picture of itself, and draws what is none, or cannot be asked to."""
+
+    metadata = {'render_modes': ['rgb_array']}  # noqa: RUF012
+
+    def __init__(self, drawn=None, **_):
+        super().__init__()
+        self.drawn = drawn
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2), {}
+
+    def render(self):
+        return self.drawn
+
+
+class Unasked(Undrawn):
+    def __init__(self):
+        super().__init__()
+
+
+class Still(Numbers):
+    """Nothing can be done in it."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.action_space = spaces.Box(-1, 1, (0,))
+
+
 class Seen(Numbers):
     """A picture beside its depth, in the names of sensors, channels first."""
 
@@ -195,6 +225,10 @@ gymnasium.register('Corridor-v0', Corridor, max_episode_steps=6)
 gymnasium.register('Endless-v0', Numbers)
 gymnasium.register('Hanging-v0', Hanging)
 gymnasium.register('Painted-v0', Painted)
+gymnasium.register('Still-v0', Still)
+gymnasium.register('Unasked-v0', Unasked)
+gymnasium.register('Undrawn-v0', Undrawn)
+gymnasium.register('UndrawnList-v0', Undrawn, kwargs={'drawn': [np.zeros((9, 9, 3))]})
 gymnasium.register('Refusing-v0', Refusing)
 gymnasium.register('HangingBorn-v0', Hanging, kwargs={'born': True})
 gymnasium.register('Ill-v0', Ill)

@@ -366,6 +366,9 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, 
     (['--corrupt', 'image=freeze:-1'], ['from 0 to 1', "'-1'"]),
     (['--corrupt', 'audio=noise:1'], ['names audio', '--sensors all']),
     (['--sensors', 'touch', '--corrupt', 'image=noise:1'], ['names image', '--sensors touch']),
+    (['--corrupt', 'image=noise:0.1,image=noise:0.10'], ['image=noise:0.1 twice']),
+    (['--export', ''], ['--export takes a folder', 'is empty']),
+    (['--init='], ['--init takes a folder', 'is empty']),
     (['--preset', 'debug', '--steps', '100'], ['--prefill 200', '--steps 100']),
     (['--test', '--inspect'], ['--test and --inspect']),
     (['--dry_run', '--test'], ['--dry_run and --test']),
@@ -515,6 +518,32 @@ def test_a_folder_that_cannot_be_read_is_a_line(tmp_path, monkeypatch, capsys):
         commandline.from_command_line(METHODS['mummi'], ['--logdir', str(tmp_path)])
     assert ended.value.code == 2
     assert capsys.readouterr().err == f'error: {tmp_path}: Permission denied\n'
+
+
+def test_a_volume_is_no_folder_to_export_to(judgeable, monkeypatch, tmp_path):
+    monkeypatch.setattr(os.path, 'ismount', lambda path: str(path) == str(tmp_path / 'volume'))
+    parse(*judgeable[:2], '--export', str(tmp_path / 'volume' / 'agent'))
+    with pytest.raises(UserError, match='name a folder in it'):
+        parse(*judgeable[:2], '--export', str(tmp_path / 'volume'))
+
+
+@pytest.mark.parametrize('code', [
+    'import commandline\nwith commandline.answering("plots"): print("a", flush=True)',
+    """
+import types, training, evaluation
+evaluation.test = lambda _: print('a', flush=True)
+config = types.SimpleNamespace(dry_run=False, judging=True, test=True, logdir='run')
+training.main(types.SimpleNamespace(config=config))"""])
+def test_output_that_nobody_reads_is_a_line(code):
+    """As after `| head`; Python would add a line of its own, and end with another code."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, 'w') as output:
+        result = subprocess.run(
+            [sys.executable, '-c', code], stdout=output, stderr=subprocess.PIPE, text=True,
+            check=False)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == 'error: nobody reads what is printed (broken pipe)'
 
 
 def test_ctrl_c_of_a_tool_is_a_line(capsys):

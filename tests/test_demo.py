@@ -13,6 +13,7 @@ from PIL import Image
 import demo
 import evaluation
 import experiment
+import inspection
 import pictures
 from config import flag
 
@@ -112,10 +113,43 @@ def test_drop_outs_trust_and_reward_are_on_the_contact_sheet(trust, tmp_path, mo
 
 def test_without_a_trained_agent_it_says_so_and_trains(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, 'train', lambda outdir: [outdir / 'plots' / 'returns.png'])
+    demo.main(['--agent', 'x' * 300, '--outdir', str(tmp_path / 'out')])
+    assert 'there is no trained agent' in capsys.readouterr().out
     demo.main(['--agent', str(tmp_path / 'none'), '--outdir', str(tmp_path / 'out')])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f'there is no trained agent in {tmp_path / "none"}')
     assert lines[-1].strip() == str(tmp_path / 'out' / 'plots' / 'returns.png')
+
+
+def test_an_episode_is_the_same_however_much_was_judged_before(whole):
+    trained = experiment.Trained(stubs.Experiment(whole.folder, '--test'))
+    with stubs.eagerly():
+        one, other = (inspection.play(trained.experiment, trained.agent) for _ in range(2))
+    np.testing.assert_array_equal(one[0]['action'], other[0]['action'])
+    np.testing.assert_array_equal(one[1]['value'], other[1]['value'])
+
+
+def test_a_long_episode_is_explained_in_pieces(whole, monkeypatch):
+    """As if at once, but for the numbers that compare all entries with each other."""
+    trained = experiment.Trained(stubs.Experiment(whole.folder, '--test'))
+    with stubs.eagerly():
+        _, at_once = inspection.play(trained.experiment, trained.agent)
+        given = helpers.spy(monkeypatch, trained.agent, 'explain')
+        monkeypatch.setattr(pictures, 'LONGEST', 3)
+        _, pieces = inspection.play(trained.experiment, trained.agent)
+    lengths = [len(latents['mean']) for (latents, _), _ in given]
+    assert len(lengths) > 1 and max(lengths) == 3 and sum(lengths) == len(at_once['value'])
+    for key in 'divergence', 'reward', 'value':
+        helpers.close(pieces[key], at_once[key])
+    helpers.close(pieces['trust']['touch'], at_once['trust']['touch'])
+    for key, value in given[0][1]['metrics'].items():
+        np.testing.assert_array_equal(pieces['metrics'][key], value)
+
+
+def test_the_trained_agent_is_found_from_every_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = demo.arguments([])
+    assert (given.agent / 'config.json').exists() and given.outdir == pathlib.Path('logdir/demo')
 
 
 def test_training_types_commands_that_are_right_and_stops_where_they_fail(tmp_path, monkeypatch):

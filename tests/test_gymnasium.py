@@ -153,6 +153,8 @@ def test_sensors_that_a_task_cannot_have_are_named(words, parts):
     ('gym_corridor:Board-v0', ['observes nothing', '--sensor_map proprioception=observation']),
     ('gym_HalfCheetah-v3', ['cannot be built', 'gymnasium-robotics']),
     ('gym_corridor:Mute-v0', ['gym_corridor:Mute-v0', 'MultiDiscrete']),
+    ('gym_corridor:Still-v0', ['gym_corridor:Still-v0', 'have no numbers']),
+    ('gym_corridor:Unasked-v0', ['takes no render_mode', '--sensors']),
     ('corridor:Corridor-v0', ['did you mean --task gym_corridor:Corridor-v0']),
     ('Walker2d-v5', ['did you mean --task gym_Walker2d-v5']),
 ])
@@ -160,6 +162,15 @@ def test_tasks_that_cannot_be_used_are_answered_in_a_line(task, parts):
     with pytest.raises(UserError) as caught:
         made(task)
     assert all(part in str(caught.value) for part in parts) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('task, kind', [('Undrawn', 'NoneType'), ('UndrawnList', 'list')])
+def test_what_is_drawn_and_is_no_picture_is_told_and_can_be_left_out(task, kind):
+    env = made(f'gym_corridor:{task}-v0')
+    with pytest.raises(UserError, match=f'no picture but {kind}; leave the image out by --sensors'):
+        env.reset()
+    env = made(f'gym_corridor:{task}-v0', '--sensors', 'proprioception')
+    assert list(sensors(env.reset()[0])) == ['proprioception']
 
 
 def test_task_of_the_page_is_what_the_page_says(tmp_path, monkeypatch):
@@ -220,6 +231,13 @@ def test_time_limit_is_the_given_one_or_bounds_what_has_none(words, length, monk
     rewards, _, truncated, _ = played(made('gym_corridor:Endless-v0', *words), np.zeros(
         2, np.float32))
     assert len(rewards) == (length or 9) and truncated[-1]
+
+
+def test_a_decision_ends_with_the_limit():
+    rewards, terminated, truncated, steps = played(made(CORRIDOR, '--action_repeat', '4'), LEFT)
+    assert (steps, terminated, truncated) == ([4, 2], [False, False], [False, True])
+    alone = played(made(CORRIDOR), LEFT)[0]
+    assert rewards == [sum(alone[:4]), sum(alone[4:])]
 
 
 def test_an_id_without_its_version_has_a_limit_too(monkeypatch):
@@ -393,6 +411,27 @@ def test_robotics_tasks_render(elsewhere):
 
 
 @needs('ale_py')
+def test_of_a_game_the_last_two_frames_are_seen_and_no_earlier_one():
+    class Blinking(gymnasium.Env):
+        """A pixel that moves on with each frame."""
+
+        def reset(self, **_):
+            self.time = 0
+            return self.frame(), {}
+
+        def step(self, action):
+            self.time += 1
+            return self.frame(), 0.0, False, False, {}
+
+        def frame(self):
+            return np.uint8(np.arange(6) == self.time)
+
+    env = atari.LastTwoFrames(Blinking())
+    seen = [env.reset()[0], *(env.step(0)[0] for _ in range(4))]
+    for time, frame in enumerate(seen):
+        assert np.flatnonzero(frame).tolist() == [t for t in (time - 1, time) if t >= 0]
+
+
 def test_atari_is_under_the_usual_protocol():
     actions, found = check('atari_pong')
     assert (actions.n, found) == (6, {'image': (64, 64, 3)})

@@ -344,6 +344,8 @@ def test_settings_that_are_not_the_runs_own_are_told(tmp_path):
     changed = dataclasses.replace(own, **changes)
     assert evaluation.changed(changed) == (
         'natural=False natural_valid=a;b.pkl miss_ratio=0.3 render=full')
+    assert evaluation.changed(changed, seeded=True) == (
+        'seed=9 natural=False natural_valid=a;b.pkl miss_ratio=0.3 render=full')
     # In a test each condition has its own.
     assert evaluation.changed(changed, but={'miss_ratio', 'corrupt'}) == (
         'natural=False natural_valid=a;b.pkl render=full')

@@ -167,3 +167,14 @@ def test_each_value_of_a_vector_has_a_bar_that_is_seen(count):
     edges = np.diff(green[1].any(0).astype(int), prepend=0, append=0)
     assert (edges == 1).sum() == (count + 1) // 2
     assert frames.shape[2] < 500
+
+
+@pytest.mark.parametrize('count', [257, 4096, 33001])
+def test_of_very_many_values_the_largest_of_each_few_is_drawn(count):
+    """The sides of a GIF are of 65,535 pixels at most, and a frame is held for each entry."""
+    values = np.zeros((2, count), np.float32)
+    values[1, -1] = -5
+    frames = pictures.seen({'proprioception': values, 'proprioception_flag': np.ones((2, 1))})
+    green = (frames == (0, 158, 115)).all(-1)
+    assert not green[0].any() and green[1].any(0).sum() == 1 and frames.shape[2] < 600
+    assert np.flatnonzero(green[1].any(0))[0] > 0.45 * frames.shape[2]

@@ -438,6 +438,7 @@ def test_foreign_keys_are_an_error_when_added(tmp_path):
     replay = fill(tmp_path, [5])
     with pytest.raises(ValueError, match='not those of the other episodes'):
         replay.add({'reward': np.zeros(5, np.float32)})
+    assert len(list(tmp_path.iterdir())) == 1  # and nothing is written
 
 
 def test_an_old_episode_outside_memory_is_checked_before_it_is_learned_from(tmp_path):

@@ -248,6 +248,17 @@ def test_one_robot_alone_acts_as_one_of_many_and_may_lack_a_sensor(shared):
         assert alone.shape == (2,) and np.array_equal(alone, one[0])
         trained.policy({'touch': seen[0], 'touch_flag': [0]}, state)
         assert [call['flag'][0] for call in trained.experiment.acted] == [1, 1, 1, 0]
+        # One of several begins an episode anew; another has nothing from before it.
+        told = {'touch': seen, 'is_first': np.array([False, True])}
+        _, after = trained.policy({'touch': seen})
+        trained.policy(told, after)
+        assert trained.experiment.acted[-1]['is_first'].tolist() == [False, True]
+        trained.policy({'touch': seen}, after)
+        assert not trained.experiment.acted[-1]['is_first'].any()
+        trained.policy(told)
+        assert trained.experiment.acted[-1]['is_first'].all()
+        with pytest.raises(ValueError, match='of 2 environments, and the observation of 1'):
+            trained.policy({'touch': seen[0]}, after)
         with pytest.raises(ValueError, match='at least one of touch'):
             trained.policy({'image': seen})
         with pytest.raises(ValueError, match='touch is'):
@@ -306,6 +317,15 @@ def test_an_agent_is_loaded_with_other_settings_than_its_own(shared, monkeypatch
     assert [(config.seed, config.render) for config in found] == [(0, 'light'), (7, 'full')]
     assert found[1].miss_ratio == 0.2 != found[0].miss_ratio
     assert found[1].test and found[1].logdir == str(shared)
+
+
+def test_the_folder_of_an_agent_may_begin_with_the_users(shared, monkeypatch):
+    monkeypatch.setenv('HOME', str(shared.parent))
+    made = []
+    monkeypatch.setattr(experiment, 'Experiment', lambda *given: made.append(given))
+    monkeypatch.setattr(experiment, 'Trained', lambda _: None)
+    experiment.load(f'~/{shared.name}')
+    assert made[0][2].logdir == str(shared)
 
 
 def test_a_folder_that_holds_no_run_of_a_script_here_is_not_loaded(tmp_path):
@@ -374,6 +394,15 @@ def test_nothing_that_is_there_is_overwritten(judged, tmp_path):
         with pytest.raises(UserError, match='is there already, and is not overwritten'):
             parse('--logdir', str(judged), '--export', str(path))
     assert helpers.names(target) == ['mine']
+
+
+def test_an_empty_folder_may_be_a_link(judged, tmp_path):
+    (tmp_path / 'there').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'there')
+    config = parse('--logdir', str(judged), '--export', str(tmp_path / 'link'))
+    sharing.export(stubs.Experiment(judged, '--export', config.export))
+    assert 'weights.npz' in helpers.names(tmp_path / 'there')
+    assert helpers.names(tmp_path) == ['link', 'there']
 
 
 def test_training_in_an_exported_folder_is_refused_with_the_way_on(shared):

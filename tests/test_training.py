@@ -1,10 +1,16 @@
 """Whole runs of the trainer on a stub task that tells where an observation was made: what the
 policy, the replay, the updates and the logs get, and what a run does that goes on."""
 
+import errno
+import io
 import itertools
+import os
+import re
 import shutil
 import signal
+import sys
 
+import gymnasium
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +26,7 @@ import provenance
 import stopping
 import tools
 import training
+from config import UserError
 from experiment import Progress
 
 
@@ -407,6 +414,56 @@ def test_beside_the_bar_stands_the_mean_of_the_last_ten_returns(tmp_path):
     assert len(returns) > 15
     assert run.trainer._recent() == f'return {logs.told(returns.tail(10).mean())}'
     assert len(run.trainer.last_returns) == 10  # and no more are kept
+
+
+@pytest.mark.parametrize('left', ['state', 'checkpoints gone'])
+def test_episodes_of_another_environment_are_told_and_nothing_is_changed(
+        left, whole, tmp_path, monkeypatch):
+    folder = shutil.copytree(whole.folder, tmp_path / 'run')
+    if left != 'state':
+        for path in folder.glob('state-*'):
+            path.unlink()
+    contents = lambda: {
+        path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+    before = contents()
+    made = stubs.Experiment(folder)
+    spaces = made.description.observation_space.spaces
+    spaces['touch'] = gymnasium.spaces.Box(-np.inf, np.inf, (9,), np.float32)
+    with pytest.raises(UserError, match=r'touch is \(6,\) float32 there, and \(9,\) float32 now'):
+        training.Trainer(made)
+    assert contents() == before
+
+
+def test_output_that_nobody_reads_ends_no_run(tmp_path, monkeypatch):
+    outputs = []
+    for name in 'stdout', 'stderr':
+        read, write = os.pipe()
+        os.close(read)
+        outputs.append(os.fdopen(write, 'w', buffering=1))
+        monkeypatch.setattr(sys, name, outputs[-1])
+    run = stubs.trained(tmp_path / 'run')
+    assert run.trainer.step >= 120
+    for output in outputs:
+        output.close()
+
+
+def test_lines_above_the_bar_do_not_break_it(monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, 'stdout', terminal)
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    with tqdm.tqdm(total=9, file=training.Stream(sys.stderr)):
+        training.Trainer.say(None, 'a line')
+    assert re.search(r'\r +\ra line\n', terminal.getvalue())
+
+
+@pytest.mark.parametrize('number', [errno.EMFILE, errno.EAGAIN])
+def test_a_system_that_has_no_more_is_a_line(number, whole, monkeypatch, capsys):
+    def short(_):
+        raise OSError(number, os.strerror(number))
+    monkeypatch.setattr(training, 'Trainer', short)
+    with pytest.raises(SystemExit) as ended:
+        training.main(whole)
+    assert ended.value.code == 2 and 'fewer --envs' in capsys.readouterr().err
 
 
 # --- Sound ------------------------------------------------------------------------------------
