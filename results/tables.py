@@ -122,15 +122,19 @@ def metrics(folder, *words):
 
 
 def faults(folder):
-    """Of --test --corrupt of a method each, FOLDER/METHOD.csv: return ± standard deviation over
-    episodes, and the share of what the method has without faults; a row for each fault."""
+    """Of --test --corrupt of a method each, FOLDER/METHOD.csv, of those that are there: return ±
+    standard deviation over episodes, and the share of what the method has without faults; a row
+    for each fault."""
     columns, rows = {}, {}
     for method, name in NAMES.items():
-        results = pd.read_csv(ROOT / folder / f'{method}.csv', keep_default_na=False)
+        path = ROOT / folder / f'{method}.csv'
+        if not path.exists():
+            continue
+        results = pd.read_csv(path, keep_default_na=False)
         results = results[results['condition'].isin(['ratio', 'corrupt'])]
         returns = results.groupby('sensor', sort=False)['return']
         columns[name] = returns.mean(), returns.std()
-    for fault in columns[name][0].index:
+    for fault in next(iter(columns.values()))[0].index:
         title = logs.condition_name('corrupt', fault) if fault else logs.condition_name(*WHOLE)
         rows[title] = [
             f'{whole(means[fault])} ± {whole(deviations[fault])}' + (

@@ -410,7 +410,6 @@ def test_robotics_tasks_render(elsewhere):
     assert elsewhere(check, 'gym_AdroitHandDoor-v1')[1]['proprioception'] == (39,)
 
 
-@needs('ale_py')
 def test_of_a_game_the_last_two_frames_are_seen_and_no_earlier_one():
     class Blinking(gymnasium.Env):
         """A pixel that moves on with each frame."""
@@ -432,6 +431,7 @@ def test_of_a_game_the_last_two_frames_are_seen_and_no_earlier_one():
         assert np.flatnonzero(frame).tolist() == [t for t in (time - 1, time) if t >= 0]
 
 
+@needs('ale_py')
 def test_atari_is_under_the_usual_protocol():
     actions, found = check('atari_pong')
     assert (actions.n, found) == (6, {'image': (64, 64, 3)})
