@@ -32,13 +32,13 @@ def purpose(config, chosen):
         raise UserError(f'--{" and --".join(asked)} are different things; type one of them')
     if config.judging and config.init and 'init' in chosen:
         raise UserError(f'--init is for a new run, not for --{asked[0]}; leave it out')
-    for name in 'export', 'init':  # as of a variable of the shell that is not set
+    for name in 'export', 'init', 'checkpoint':  # as of a variable of the shell that is not set
         if chosen.get(name) == '':
-            raise UserError(f'--{name} takes a folder, and what is given is empty')
+            raise UserError(f'--{name} takes a path, and what is given is empty')
     judging = ('test', 'inspect', 'export')
     for name, uses in ('checkpoint', judging), ('test_ratios', judging[:1]), (
             'test_episodes', judging[:1]), ('export_half', judging[2:]):
-        if name in chosen and chosen[name] != '' and not set(uses) & set(asked):
+        if name in chosen and not set(uses) & set(asked):
             raise UserError(
                 f'--{name} is for {listed(uses)}' + '; a run resumes from its last '
                 'checkpoint' * (name == 'checkpoint' and not asked))
