@@ -35,7 +35,7 @@ def type_of_sums(compute):
     """The type in which products of factors of the type `compute` are taken: float32 for half
     precision on a processor that is not faster in it, and otherwise that itself.
 
-    With AVX2 alone TensorFlow's own are eight times as slow, and not only rounded: a product of
+    With AVX2 alone TensorFlow's own are nine times as slow, and not only rounded: a product of
     matrices in bfloat16 cuts its sums off, 0.3 % too small each, gradients too, and gradients of
     convolutions are added up in half precision, which leaves them 1 to 2 % off (docs/speed.md).
     """
