@@ -178,11 +178,16 @@ def answering(place, then=''):
         raise SystemExit(130) from None
 
 
+def drop(output):
+    """Let what is still written to `output`, which nobody reads any more, go nowhere: also what
+    Python writes when it ends, and would fail at once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+
+
 def unread(then=''):
     """As `fail`, where nobody reads any more what is printed, as after `| head`."""
     with contextlib.suppress(OSError, ValueError):
-        # Or Python, when it ends, would write what is left, and fail once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
     with contextlib.suppress(OSError):
         fail(UserError(f'nobody reads what is printed (broken pipe){then}'))
     raise SystemExit(2)

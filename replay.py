@@ -199,7 +199,7 @@ class Replay:
             self.keys = next(e.keys for e in self.episodes if str(e.keys) == kind)
         for episode in self.episodes.copy():
             try:
-                self._check_keys(episode)
+                self._check_keys(episode.keys, episode.path)
             except ValueError as error:
                 self._set_aside(episode.path, error)
                 self.episodes.remove(episode)
@@ -230,10 +230,10 @@ class Replay:
                     'to another folder')
         return [(number, *found[number]) for number in sorted(found)]
 
-    def _check_keys(self, episode):
-        self.keys = self.keys or episode.keys
-        if episode.keys != self.keys:
-            raise ValueError(f'{episode.path}: its arrays are not those of the other episodes')
+    def _check_keys(self, keys, what):
+        self.keys = self.keys or keys
+        if keys != self.keys:
+            raise ValueError(f'{what}: its arrays are not those of the other episodes')
 
     def _set_aside(self, path, error):
         target = path + DAMAGED
@@ -257,15 +257,13 @@ class Replay:
     def add(self, arrays):
         """Write an episode (dict of arrays with equal first axes) and keep it in memory."""
         entries = len(arrays['reward'])
-        keys = {key: (value.shape[1:], value.dtype) for key, value in arrays.items()}
-        if keys != (self.keys or keys):  # not after it is written
-            raise ValueError('the arrays of an episode are not those of the other episodes')
+        self._check_keys({key: (value.shape[1:], value.dtype) for key, value in arrays.items()},
+                         'an episode')
         os.makedirs(self.folder, exist_ok=True)
         with files.writing(path_of(self.folder, self.number, entries)) as file:
             np.savez(file, **arrays)
         number, self.number = self.number, self.number + 1
         episode = Episode(self.folder, number, entries, self.action_repeat)
-        self._check_keys(episode)
         episode.memory, episode.checked = arrays, True
         self.episodes.append(episode)
         held = 0

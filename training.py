@@ -65,12 +65,12 @@ def main(experiment):
     except BrokenPipeError:
         commandline.unread(resumes)
     except OSError as error:
-        if error.errno in SHORT:
+        if not error.filename:
+            if error.errno not in SHORT:
+                raise
             commandline.fail(UserError(
                 f'{error.strerror}; type fewer --envs, end what else runs here, or raise the limit '
                 f'of the shell (ulimit -n, ulimit -u){resumes}'))
-        if not error.filename:
-            raise
         commandline.fail(UserError(
             f'{error.filename}: {error.strerror}' + training * (
                 f'; what was saved is whole, and once this is mended the same command resumes '
@@ -130,7 +130,7 @@ class Stream:
         try:
             call(*words)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.output.fileno())
+            commandline.drop(self.output)
 
     def __getattr__(self, name):
         return getattr(self.output, name)
@@ -235,11 +235,13 @@ class Trainer:
     def _same_observations(self):
         """UserError where what the episodes hold is not what the environment gives now, as where
         one of the user's own was changed."""
+        if not self.replay.keys:
+            return
         description = self.experiment.description
         spaces = description.observation_space.spaces | {'action': description.action_space}
         for name, space in spaces.items():
-            there, here = (self.replay.keys or {}).get(name), (space.shape, space.dtype)
-            if self.replay.keys and there != here:
+            there, here = self.replay.keys.get(name), (space.shape, space.dtype)
+            if there != here:
                 there, here = (f'{kind[0]} {kind[1]}' if kind else 'absent'
                                for kind in (there, here))
                 raise UserError(
