@@ -10,7 +10,6 @@ in spawned processes of their own.
 import atexit
 import contextlib
 import dataclasses
-import multiprocessing
 import sys
 import weakref
 
@@ -21,7 +20,7 @@ import tqdm
 
 from config import SENSORS, UserError
 from environments import Broken
-from workers import Died, Worker, arrays, checked, end_with_parent, ended, shared, silence, spawning
+from workers import Died, Worker, arrays, checked, end_with_parent, shared, work
 from wrappers import background_videos, make
 
 DEATHS = 3  # of a worker in a row, at which a run stops
@@ -45,32 +44,17 @@ def describe(config):
     Raises `UserError` for whatever keeps the environment from being built and rendered, the
     videos of both splits included, or, where a finished agent is looked at, of evaluation's.
     """
-    context = multiprocessing.get_context('spawn')
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_describe, args=(config, sender), daemon=True)
+    worker = Worker('the process that builds the environment', config.env_timeout)
     try:
-        with spawning():
-            process.start()
-        sender.close()
-        try:
-            for silent in silence(lambda milliseconds: receiver.poll(milliseconds / 1000)):
-                if silent > config.env_timeout:
-                    raise UserError(
-                        f'the process that builds the environment gave no answer for '
-                        f'{config.env_timeout:g} seconds (--env_timeout)')
-            answer = receiver.recv()
-        except (EOFError, OSError):  # it ended before its answer, or amid it
-            process.join()
-            raise ended('the process that builds the environment', process.exitcode) from None
+        worker.start(_describe, config)
+        return worker.answer()
+    except Died as error:
+        raise worker.reason(error) from None
     finally:
-        if process.pid:
-            process.kill()
-    if isinstance(answer, UserError):
-        raise answer
-    return answer
+        worker.end()
 
 
-def _describe(config, sender):
+def _describe(sender, config):
     end_with_parent()
     # What a library says while half-built objects are taken down; the reason is sent.
     sys.unraisablehook = lambda _: None
@@ -139,7 +123,8 @@ class _Vector(gymnasium.vector.VectorEnv):
         self.whole = [False] * self.num_envs  # whether an episode has ended
         self.memory = shared(self.single_observation_space, self.num_envs)
         self.shown = arrays(self.memory, self.single_observation_space, self.num_envs)
-        self.workers = [Worker(index, config.env_timeout) for index in range(self.num_envs)]
+        self.workers = [Worker(f'the process of environment {index}', config.env_timeout)
+                        for index in range(self.num_envs)]
         _alive.add(self)
         try:
             for index in range(self.num_envs):
@@ -235,7 +220,7 @@ class _Vector(gymnasium.vector.VectorEnv):
     def _start(self, index):
         staggered = self.config.stagger and self.split == 'train' and not self.whole[index]
         self.workers[index].start(
-            self.config, self.split, self.seeds[index], index,
+            work, self.config, self.split, self.seeds[index], index,
             self.num_envs if staggered else 1, self.memory, self.num_envs)
 
     def _again(self, index, error):

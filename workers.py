@@ -1,6 +1,7 @@
 """An environment in a process of its own: what runs there, and its handle for who asks.
 
     Worker      the handle: starts the process, asks it, ends it
+    work        what the process of a vector's environment runs
     shared      observations where both sides see them
     spawning    how processes without TensorFlow are started
     ended       in one line why one of them ended by itself
@@ -103,24 +104,24 @@ def silence(poll):
 
 
 class Worker:
-    """The process of environment `index`. limit: seconds in which it has to answer.
+    """A process `name` that builds an environment. limit: seconds in which it has to answer.
 
     What it observes it writes into the memory that it was started with; all else that it answers
     comes by a pipe, and after it: an observation is whole once its answer is there.
     """
 
-    def __init__(self, index, limit):
-        self.name, self.limit = f'the process of environment {index}', limit
+    def __init__(self, name, limit):
+        self.name, self.limit = name, limit
         self.process = self.pipe = None
-        self.answered = False  # an environment of this index, so it could be rendered
+        self.answered = False  # ever, by a process of this name: so it could be rendered
 
-    def start(self, *arguments):
-        """Start the process, on the `arguments` of `_work` but its pipe."""
+    def start(self, target, *arguments):
+        """Have the process run target(its end of the pipe, *arguments)."""
         context = multiprocessing.get_context('spawn')
         self.pipe, end = context.Pipe()
         self.silence = select.poll()
         self.silence.register(self.pipe, select.POLLIN)
-        self.process = context.Process(target=_work, daemon=True, args=(end, *arguments))
+        self.process = context.Process(target=target, daemon=True, args=(end, *arguments))
         with spawning():
             self.process.start()
         end.close()
@@ -187,9 +188,10 @@ def end_with_parent():
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(pipe, config, split, seed, index, neighbours, memory, count):
-    """Builds the environment, staggered as `index` of `neighbours`, and answers commands until its
-    parent is gone. memory: of `shared`, for `count` observations."""
+def work(pipe, config, split, seed, index, neighbours, memory, count):
+    """What the process of a vector's environment does: builds it, staggered as `index` of
+    `neighbours`, and answers commands until its parent is gone. memory: of `shared`, for `count`
+    observations."""
     end_with_parent()
     # Errors of the pipe say that the parent is gone, and with it whoever would read a traceback.
     with contextlib.suppress(EOFError, OSError):

@@ -13,6 +13,7 @@ import time
 import gymnasium
 import numpy as np
 import pytest
+from hostile import Hostile
 from test_wrappers import equal
 
 import processes
@@ -138,20 +139,6 @@ def test_workers_run_no_main_script_and_end_with_a_killed_parent(tmp_path):
     process.kill()
     out, err = process.communicate(timeout=20)  # its end: all holders of the pipes are gone
     assert out == '' and 'Traceback' not in err
-
-
-class Hostile:
-    """A configuration that ends the process that reads it, by a signal or an error."""
-
-    def __init__(self, ending):
-        self.ending = ending
-        self.seed, self.env_timeout, self.stagger = 0, 60, False
-
-    @property
-    def task(self):
-        if self.ending:
-            os.kill(os.getpid(), self.ending)
-        raise ZeroDivisionError
 
 
 @pytest.mark.parametrize('changes, words', [
