@@ -196,14 +196,14 @@ def agreement(code):
 
 def main(given):
     devices.set_up()
-    with sensing():
+    with commandline.answering(given.outdir), sensing():
         data = walks(WALKS, SETTINGS.length, MISS_RATIO, 2 * given.seed)
         tests = walks(TESTS, SETTINGS.length, 0.0, 2 * given.seed + 1)
         found = {}
         for method in ('mummi', *given.rivals):
             answers = asked(trained(method, data, given.updates, given.seed), tests)
             found[method] = claim_figure.judged(answers, *agreement(answers['code']))
-    claim_figure.write(found, given.outdir, f'{given.updates} updates, seed {given.seed}')
+        claim_figure.write(found, given.outdir, f'{given.updates} updates, seed {given.seed}')
 
 
 if __name__ == '__main__':

@@ -195,16 +195,8 @@ def main(words=None):
         say(f'loading the trained agent {given.agent}: about 20 s')
         processor.prepare()
         from experiment import load
-        try:
+        with commandline.answering(given.outdir, '; the same command begins again'):
             shown += show(load(given.agent), given.outdir / 'agent')
-        except UserError as error:
-            commandline.fail(error)
-        except OSError as error:
-            commandline.fail(UserError(
-                f'cannot write {error.filename or given.outdir}: {error.strerror or error}'))
-        except KeyboardInterrupt:
-            say('stopped; the same command begins again')
-            raise SystemExit(130) from None
     else:
         say(f'there is no trained agent in {given.agent}, so none is shown; it is trained afresh')
     shown += train(given.outdir)

@@ -201,8 +201,7 @@ class Replay:
             try:
                 self._check_keys(episode.keys, episode.path)
             except ValueError as error:
-                self._set_aside(episode.path, error)
-                self.episodes.remove(episode)
+                self._drop(episode, error)
         held = 0
         for episode in reversed(self.episodes.copy()):
             held += episode.bytes
@@ -211,8 +210,7 @@ class Replay:
             try:
                 episode.load()
             except ValueError as error:
-                self._set_aside(episode.path, error)
-                self.episodes.remove(episode)
+                self._drop(episode, error)
 
     def _files(self):
         """(number, entries) of the episodes, oldest first; the number of the next is set."""
@@ -234,6 +232,12 @@ class Replay:
         self.keys = self.keys or keys
         if keys != self.keys:
             raise ValueError(f'{what}: its arrays are not those of the other episodes')
+
+    def _drop(self, episode, error):
+        """Go on without an episode that is damaged."""
+        self._set_aside(episode.path, error)
+        self.episodes.remove(episode)
+        self._ends.clear()
 
     def _set_aside(self, path, error):
         target = path + DAMAGED
@@ -310,9 +314,7 @@ class Replay:
             try:
                 return self._drawn(drawn, ends, length)
             except _Damaged as error:
-                self._set_aside(error.episode.path, error)
-                self.episodes.remove(error.episode)
-                self._ends.clear()
+                self._drop(error.episode, error)
 
     def _drawn(self, drawn, ends, length):
         """The sequences of `length` entries from the starts of these numbers [batch]."""

@@ -11,7 +11,6 @@ import random
 import re
 
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 import tf_keras
 from scipy.io import wavfile
@@ -98,16 +97,9 @@ class Table:
 
     def append(self, row):
         row = texts(row)
-        if self.columns is None:
-            self.columns = list(row)
-            self._replace((','.join(self.columns) + '\n').encode())
-        elif set(row) - set(self.columns):
-            columns = self.columns + [key for key in row if key not in self.columns]
-            with open(self.path, encoding='utf-8-sig') as file:  # pandas takes names for addresses
-                old = pd.read_csv(file, dtype=str, keep_default_na=False)
-            self._replace(old.reindex(columns=columns, fill_value='').to_csv(
-                index=False, lineterminator='\n').encode())
-            self.columns = columns
+        if set(row) - set(self.columns or ()):
+            self.replace([*self.rows(), row])
+            return
         text = io.StringIO()
         csv.DictWriter(text, self.columns, lineterminator='\n').writerow(row)
         self._append(text.getvalue().encode())

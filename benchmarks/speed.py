@@ -24,7 +24,6 @@ leaves them out. Each part runs in a fresh process, so that memory and start-up 
 
 import argparse
 import dataclasses
-import importlib
 import importlib.metadata
 import json
 import os
@@ -45,9 +44,10 @@ import commandline  # noqa: E402
 import environments  # noqa: E402
 import processes  # noqa: E402
 import processor  # noqa: E402
+import variants  # noqa: E402
 from config import SENSORS, UserError, flag  # noqa: E402
+from logs import METHODS  # noqa: E402
 
-METHODS = ('mummi', 'cvrl', 'dreamer')
 PARTS = ('environment', 'action', 'update', 'start', 'memory', 'cycle', 'saving')
 NUMBERS = {
     'repeats': (5, 'repetitions, of which the median is shown'),
@@ -72,8 +72,8 @@ def options(arguments):
     for name, (default, text) in NUMBERS.items():
         parser.add_argument(
             f'--{name}', type=int, default=default, metavar='INT', help=f'{text} [{default}]')
-    for name in ('part', 'folder'):  # of the processes that measure
-        parser.add_argument(f'--{name}', type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument('--part', help=argparse.SUPPRESS)  # of the processes that measure
+    parser.add_argument('--folder', type=pathlib.Path, help=argparse.SUPPRESS)
     chosen, words = parser.parse_known_args(arguments)
     if min(getattr(chosen, name) for name in NUMBERS) < 1:
         raise UserError(f'--{", --".join(NUMBERS)} take a whole number from 1')
@@ -83,14 +83,6 @@ def options(arguments):
     if not path.parent.is_dir() or (chosen.json and path.is_dir()):
         raise UserError(f'--json {chosen.json} is not a file in a folder that is there')
     return chosen, words
-
-
-def settings(words, chosen):
-    """Keeps the configuration that the script would make of `words` for the other processes: a
-    script loads TensorFlow, beside which nothing can render."""
-    method = importlib.import_module(chosen.method).METHOD
-    config = commandline.parse(method, [*words, '--logdir', str(chosen.folder)])
-    commandline.save(config, method.name, kept(method.name, chosen.folder))
 
 
 def kept(method, folder):
@@ -407,11 +399,11 @@ def saving(config, chosen):
 # --- The whole ---------------------------------------------------------------------------
 
 
-def fresh(part, method, chosen, words=()):
+def fresh(part, method, chosen):
     """What the function `part` returns in a fresh process."""
     own = [f'--{name}={getattr(chosen, name)}' for name in (*NUMBERS, 'folder')]
     result = subprocess.run(
-        [sys.executable, __file__, f'--part={part}', f'--method={method}', *own, *words],
+        [sys.executable, __file__, f'--part={part}', f'--method={method}', *own],
         capture_output=True, text=True)
     if result.returncode == 2 and 'error: ' in result.stderr:
         raise UserError(result.stderr.strip().rpartition('error: ')[2])
@@ -425,7 +417,9 @@ def measure(chosen, words, say):
     line is said when it is known."""
     methods = METHODS if chosen.method == 'all' else [chosen.method]
     for method in reversed(methods):  # a mistake is answered before anything is measured
-        fresh('settings', method, chosen, words)
+        config = commandline.parse(
+            variants.method_of(method), [*words, '--logdir', str(chosen.folder)])
+        commandline.save(config, method, kept(method, chosen.folder))
     config, _ = commandline.load(kept(methods[0], chosen.folder))
     machine = {
         'processor': ' '.join(processor.facts().get('model name', ['unknown'])),
@@ -456,25 +450,19 @@ def measure(chosen, words, say):
 
 def main():
     processor.prepare()
-    try:
+    with commandline.answering('the benchmark'):
         chosen, words = options(sys.argv[1:])
         if chosen.part:
-            if chosen.part.name == 'settings':
-                return print(json.dumps(settings(words, chosen)))
             config, _ = commandline.load(kept(chosen.method, chosen.folder))
-            return print(json.dumps(globals()[chosen.part.name](config, chosen)))
+            return print(json.dumps(globals()[chosen.part](config, chosen)))
         with tempfile.TemporaryDirectory(prefix='speed-') as chosen.folder:
             output = sys.stderr if chosen.json == '-' else sys.stdout
             report = measure(chosen, words, lambda text: print(text, file=output, flush=True))
-    except UserError as error:
-        commandline.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    text = json.dumps(report, indent=2)
-    if chosen.json == '-':
-        print(text)
-    elif chosen.json:
-        pathlib.Path(chosen.json).write_text(text + '\n', encoding='utf-8')
+        text = json.dumps(report, indent=2)
+        if chosen.json == '-':
+            print(text)
+        elif chosen.json:
+            pathlib.Path(chosen.json).write_text(text + '\n', encoding='utf-8')
 
 
 if __name__ == '__main__':

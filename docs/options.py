@@ -7,12 +7,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402
-import cvrl  # noqa: E402
-import dreamer  # noqa: E402
-import mummi  # noqa: E402
+import variants  # noqa: E402
+from logs import METHODS as NAMES  # noqa: E402
 
 PAGE = ROOT / 'docs' / 'options.md'
-METHODS = (mummi.METHOD, cvrl.METHOD, dreamer.METHOD)
+METHODS = tuple(map(variants.method_of, NAMES))
 LEAD = '''# Options
 
 Written by `make docs` from `config.py`. Each option is a flag of its name, as `--batch 16`; a

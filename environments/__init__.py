@@ -12,7 +12,9 @@ import re
 import sys
 from collections.abc import Callable
 
-from config import UserError
+import numpy as np
+
+from config import SENSORS, UserError
 
 SIZE = 64  # pixels, height and width of the pictures
 
@@ -78,29 +80,31 @@ def family(task):
         f'--task {named[0].example}')
 
 
+def _row(task):
+    """The row by the prefix of `task` alone; one that changes nothing where there is none."""
+    return FAMILIES.get(task.split('_')[0], Family('', '', '', ''))
+
+
 def defaults(task):
     """What the family of `task` changes in the defaults; {} where it has none."""
-    row = FAMILIES.get(task.split('_')[0])
-    return dict(row.defaults) if row else {}
+    return dict(_row(task).defaults)
 
 
 def options(task):
     """The options that are for the family of `task` alone; () where it has none."""
-    row = FAMILIES.get(task.split('_')[0])
-    return row.options if row else ()
+    return _row(task).options
 
 
 def time_limit(config):
     """Steps of an episode: `--time_limit`, as far as the task has so many. 0: its own, unknown."""
-    row = FAMILIES.get(config.task.split('_')[0])
-    longest = row.longest if row else None
+    longest = _row(config.task).longest
     return min(config.time_limit or longest, longest) if longest else config.time_limit
 
 
 def largest_return(config):
     """The largest return of an episode of a configuration's task, or None where none is known."""
-    row = FAMILIES.get(config.task.split('_')[0])
-    return row.largest_return(time_limit(config)) if row and row.largest_return else None
+    largest = _row(config.task).largest_return
+    return largest(time_limit(config)) if largest else None
 
 
 # What MUJOCO_GL may be: three names, and words for the default and for none.
@@ -143,6 +147,23 @@ def no_opengl(error):
     return UserError(
         f'no picture could be rendered with OpenGL{told} ({error}); on Debian or Ubuntu install '
         'libegl1 and libgl1-mesa-dri, or install libosmesa6 and set MUJOCO_GL=osmesa')
+
+
+def checked_pictures(observation):
+    """`observation`, the first of an episode; `no_opengl` where its pictures show nothing."""
+    pictures = [value for key, value in observation.items()
+                if key in SENSORS and SENSORS[key].kind == 'picture']
+    if pictures and all(np.ptp(picture) == 0 for picture in pictures):
+        raise no_opengl('all pixels of the first frame are equal')
+    return observation
+
+
+def checked_action(action, space):
+    """`action` as an array; ValueError where it is none of so many finite numbers."""
+    action = np.asarray(action)
+    if action.shape != space.shape or not np.isfinite(action).all():
+        raise ValueError(f'an action is {space.shape[0]} finite numbers, not {action}')
+    return action
 
 
 def chosen(task, found, sensors):

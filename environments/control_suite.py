@@ -9,7 +9,15 @@ import gymnasium
 import numpy as np
 
 from config import SENSORS, UserError
-from environments import SIZE, choose_opengl, chosen, no_opengl, stable
+from environments import (
+    SIZE,
+    checked_action,
+    checked_pictures,
+    choose_opengl,
+    chosen,
+    no_opengl,
+    stable,
+)
 from environments.sound import BANDS, Ear
 
 _FOOT = dict(type='ellipsoid', pos='.01 0 -.06', size='.15 .05 .02')
@@ -293,16 +301,10 @@ class ControlSuite(gymnasium.Env):
         if self.ear:
             self.ear.begin(self._noises)
         observation, info = self._observe()
-        pictures = [value for key, value in observation.items() if SENSORS[key].kind == 'picture']
-        if pictures and all(np.ptp(picture) == 0 for picture in pictures):
-            raise no_opengl('all pixels of the first frame are equal')
-        return observation, info
+        return checked_pictures(observation), info
 
     def step(self, action):
-        action = np.asarray(action)
-        if action.shape != self.action_space.shape or not np.isfinite(action).all():
-            raise ValueError(
-                f'an action is {self.action_space.shape[0]} finite numbers, not {action}')
+        action = checked_action(action, self.action_space)
         control = self._action_centre + self._action_scale * np.clip(action, -1, 1)
         reward, last, before = 0.0, False, self._steps
         for _ in range(self._action_repeat):

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from config import SENSORS, UserError, sensor_keys
-from environments import SIZE, choose_opengl, chosen, no_opengl, spaces
+from environments import SIZE, checked_action, choose_opengl, chosen, no_opengl, spaces
 
 # Steps of an episode where neither the task nor --time_limit names a limit: an episode that never
 # ends is never learned from.
@@ -282,10 +282,7 @@ class SensorTask(gymnasium.Env):
         return self._read(observation), {}
 
     def step(self, action):
-        action = np.asarray(action)
-        if action.shape != self.action_space.shape or not np.isfinite(action).all():
-            raise ValueError(
-                f'an action is {self.action_space.shape[0]} finite numbers, not {action}')
+        action = checked_action(action, self.action_space)
         reward, steps, terminated, truncated = 0.0, 0, False, False
         while steps < self._repeat and not (terminated or truncated):
             observation, gained, terminated, truncated, _ = self._env.step(self._to_task(action))

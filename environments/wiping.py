@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from config import SENSORS, UserError
-from environments import SIZE, chosen, no_opengl, stable
+from environments import SIZE, checked_action, checked_pictures, chosen, stable
 from environments.sound import BANDS, Ear
 from environments.table import FAR, MARKS, NEAR, TIMESTEP, Dirt, scene
 
@@ -175,16 +175,10 @@ class WipeTable(gymnasium.Env):
         if self.ear:
             self.ear.begin(self.np_random.spawn(1)[0])  # draws nothing of the task
             info['sound'], self.levels = self.ear.listen()
-        observation = self._observe()
-        pictures = [value for key, value in observation.items() if SENSORS[key].kind == 'picture']
-        if pictures and all(np.ptp(picture) == 0 for picture in pictures):
-            raise no_opengl('all pixels of the first frame are equal')
-        return observation, info
+        return checked_pictures(self._observe()), info
 
     def step(self, action):
-        action = np.asarray(action)
-        if action.shape != (3,) or not np.isfinite(action).all():
-            raise ValueError(f'an action is 3 finite numbers, not {action}')
+        action = checked_action(action, self.action_space)
         way, before, reward, felt = REACH * np.clip(action, -1, 1), self._steps, 0.0, []
         while self._steps < min(before + self.action_repeat, self._time_limit):
             with stable():

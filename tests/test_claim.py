@@ -291,3 +291,15 @@ def test_page_of_the_claim_has_the_numbers_that_lie_beside_it():
     assert '](figures/claim.png)' in page and (KEPT / 'figures' / 'claim.png').exists()
     assert re.search(r'^    python claim\.py ', page, re.MULTILINE)
     assert '](claim/README.md)' in (ROOT / 'results' / 'README.md').read_text(encoding='utf-8')
+
+
+@pytest.mark.parametrize('error, code, words', [
+    (OSError(28, 'No space left on device', 'claim.png'), 2, 'error: claim.png: No space left'),
+    (KeyboardInterrupt(), 130, 'interrupted')])
+def test_what_ends_it_early_is_one_line(error, code, words, monkeypatch, capsys):
+    def walks(*_):
+        raise error
+    monkeypatch.setattr(claim, 'walks', walks)
+    with pytest.raises(SystemExit) as ended:
+        claim.main(claim.arguments([]))
+    assert ended.value.code == code and words in capsys.readouterr().err

@@ -51,9 +51,9 @@ def test_what_ends_the_first_part_is_one_line(error, code, tmp_path, monkeypatch
     with pytest.raises(SystemExit) as ended:
         demo.main(['--agent', str(tmp_path), '--outdir', str(tmp_path / 'out')])
     assert ended.value.code == code
-    said = capsys.readouterr()
-    assert ('error: cannot write episode.gif' in said.err) == (code == 2)
-    assert ('stopped' in said.out) == (code == 130)
+    said = capsys.readouterr().err
+    assert ('error: episode.gif: No space left on device' in said) == (code == 2)
+    assert ('interrupted; the same command begins again' in said) == (code == 130)
 
 
 def test_the_table_has_a_few_episodes_of_each_row_and_every_line_its_time(shown):

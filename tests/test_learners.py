@@ -218,13 +218,6 @@ def test_frames_of_pictures_are_drawn_anew_and_from_all_entries():
     assert len(np.unique(drawn)) > 800 and np.max(drawn) > 980 and np.min(drawn) < 20
 
 
-def without_gradient(method, agent):
-    """References of variables whose gradient is zero by right: in CVRL's score u(s_i) . v(e_j)
-    the last bias of v adds the same to every j, which the softmax takes away again."""
-    return {agent.world.representation.observation_code.output.bias.ref()} if (
-        method == 'cvrl') else set()
-
-
 @pytest.mark.parametrize('method', METHODS)
 def test_every_trainable_variable_gets_a_gradient(method, eager):
     agent = helpers.build(method, '--pcont', '--use_sac', '--free_nats', '0')
