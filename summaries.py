@@ -142,14 +142,16 @@ def interquartile_mean(scores, axis=None):
 def interval(tasks):
     """(interquartile mean, low, high): its 95 % interval over other runs on the same tasks.
 
-    tasks: a sequence of arrays [runs], one a task, of more than one run in all.
+    tasks: a sequence of arrays [runs], one a task, of two runs or more each.
 
     By t, of a trimmed mean (Yuen, Biometrika 1974): scores that are cut count as the last that
     is not. Runs vary within their task alone, so that each task of which a score is kept takes a
     degree of freedom. The percentiles of a bootstrap, which the interquartile mean is often seen
     with, hold it 76 % of the time at three runs of a task; this holds it 96 % of the time in
     simulations of skewed scores of 2 (of one task 3) to 10 runs of 1 to 10 tasks,
-    90 to 99 % by case (tests/test_plotting.py).
+    90 to 99 % by case, as long as runs vary as much on each task. Where those of one vary twice or
+    three times as much as those of the others, 89 or 80 % and more, and little beyond, as it may
+    be that task's runs which are cut (tests/test_plotting.py).
     """
     scores = np.concatenate(tasks)
     count = len(scores)
@@ -173,8 +175,10 @@ def mean_interval(tasks):
     tasks: a sequence of arrays [runs], one a task, of two runs or more each.
 
     By t with the degrees of freedom of Welch and Satterthwaite (Biometrics Bulletin 1946), since
-    the runs of one task may vary much more than those of another. For two runs of each of 3 to 10
-    tasks it holds the mean 92 to 98 % of the time (tests/test_plotting.py).
+    the runs of one task may vary more than those of another. For two runs of each of 3 to 10 tasks
+    it holds the mean 92 to 98 % of the time where they vary up to six times as much; where those of
+    one task vary twenty times as much, which two runs cannot tell, 82 to 94 % of the time
+    (tests/test_plotting.py).
     """
     variances = np.array([np.var(task, ddof=1) / len(task) for task in tasks])
     point, total = np.mean([np.mean(task) for task in tasks]), variances.sum()
@@ -328,13 +332,6 @@ def condition_column(condition, key):
     return f'eval_{key:g}' if condition == 'ratio' else f'{condition}_{key}'
 
 
-def column_name(column):
-    """A column of `condition_column` in words."""
-    condition, key = column.split('_', 1)
-    return condition_name('ratio', float(key)) if condition == 'eval' else (
-        condition_name(condition, key))
-
-
 def judged_at(row, count):
     """The steps at which the `count` runs of a row of the table were judged, and how many, if not
     all."""
@@ -371,9 +368,10 @@ def blocks(groups, frame):
     """What the tables show, in order: a text, or (header, rows) of texts. The returns of training
     at its end and on the way, then those of evaluation with a row for each condition, and what the
     numbers are. frame: the `table` of the groups."""
-    judged = [name.removesuffix('_kept') for name in frame if name.endswith('_kept')]
-    training = [name for name in frame if not name.startswith(
-        ('eval_', 'without_', 'only_', 'corrupt_', 'judged_'))]
+    judged = {condition_column(*one): condition_name(*one) for one in judged_under(
+        everyone(groups))}
+    hidden = {name + end for name in judged for end in ENDINGS}
+    training = [name for name in frame if name not in hidden and not name.startswith('judged_')]
     found = [(training, [
         [told(value, row[name.removesuffix('_std')]) if isinstance(value, float) else value
          for name, value in row.items()]
@@ -396,7 +394,7 @@ def blocks(groups, frame):
             found.append(([f'{task}: missing', *rows.index], [
                 ['(steps of the checkpoint)', *(
                     judged_at(row, len(groups[task][row.name])) for row in each)], *(
-                    [column_name(name), *(
+                    [judged[name], *(
                         summed_up(*(row[name + end] for end in ENDINGS), row['judged_seeds'])
                         for row in each)] for name in present)]))
     if judged:

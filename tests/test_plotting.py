@@ -693,6 +693,26 @@ def test_interval_of_a_mean_over_tasks_holds_it_95_percent_of_the_time():
     assert 0.95 < np.mean(held) < 0.98 and min(held) > 0.92 and max(held) < 0.99, held
 
 
+@pytest.mark.parametrize('function, ratio, runs, least, most', [
+    (summaries.mean_interval, 20, 2, 0.82, 0.94), (summaries.interval, 2, 3, 0.88, 0.99),
+    (summaries.interval, 3, 3, 0.78, 0.99)])
+def test_intervals_promise_less_where_one_task_varies_much_more_than_the_others(
+        function, ratio, runs, least, most):
+    """As their docstrings say: few runs cannot tell how much it is."""
+    random, held = np.random.default_rng(0), []
+    for tasks in 3, 10:
+        for shape in (2, 5), (4, 1), (0.8, 3):
+            scale = np.full(tasks, 1 / ratio)
+            scale[0] = 1
+            drawn = scale[:, None] * random.beta(*shape, (10_000, tasks, runs))
+            truth = np.mean(scale * shape[0] / sum(shape)) if (
+                function is summaries.mean_interval) else summaries.interquartile_mean(
+                    drawn.reshape(len(drawn), -1), 1).mean()
+            found = np.array([function(scores) for scores in drawn[:1000]])
+            held.append(np.mean((found[:, 1] <= truth) & (truth <= found[:, 2])))
+    assert min(held) > least and max(held) < most, held
+
+
 def test_interval_varies_within_tasks_and_narrows_with_runs():
     random = np.random.default_rng(1)
     scores = [random.normal(0.5 + 0.1 * task, 0.1, size=200) for task in range(3)]
