@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import environments.spaces
-from config import PRESETS, Config, UserError
+from config import UserError
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 
@@ -141,9 +141,10 @@ class Continuous:
         """Actions float32 [count, A] drawn by a numpy generator: those of the prefill."""
         return generator.uniform(-1, 1, (count, self.size)).astype(np.float32)
 
-    def advice(self, config):
-        """A line on options of exploration that are for choices; or None."""
-        return _advice(config, ('explore_epsilon',), 'choices', 'numbers')
+    def advice(self, config, usual):
+        """A line on options of exploration that are for choices; or None. usual: of
+        `variants.usual`."""
+        return _advice(config, usual, ('explore_epsilon',), 'choices', 'numbers')
 
 
 class Discrete:
@@ -181,15 +182,14 @@ class Discrete:
         """Choices float32 [count, A] drawn by a numpy generator: those of the prefill."""
         return np.eye(self.size, dtype=np.float32)[generator.integers(self.size, size=count)]
 
-    def advice(self, config):
-        """A line on options that are for actions which are numbers; or None."""
-        return _advice(config, ('explore_noise', 'actor_deviation'), 'numbers', 'choices')
+    def advice(self, config, usual):
+        """A line on options that are for actions which are numbers; or None. usual: of
+        `variants.usual`."""
+        return _advice(config, usual, ('explore_noise', 'actor_deviation'), 'numbers', 'choices')
 
 
-def _advice(config, options, wanted, own):
-    usual = environments.defaults(config.task) | PRESETS.get(config.preset, {})
-    typed = [f'--{name}' for name in options
-             if getattr(config, name) != usual.get(name, getattr(Config, name))]
+def _advice(config, usual, options, wanted, own):
+    typed = [f'--{name}' for name in options if getattr(config, name) != usual[name]]
     return f'{" and ".join(typed)} is for actions that are {wanted}, and does nothing: those of ' \
            f'{config.task} are {own}' if typed else None
 

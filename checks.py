@@ -49,16 +49,22 @@ def unused(config, chosen):
     off. Those that shape the model are none of these: a run has to be resumed by its own."""
     sensors = variants.meant(config)
     losses = set(variants.sensor_losses(config, sensors).values())
+    chances = list(ratios(config.withhold, sensors).values())
+    together = math.prod(chances)  # where all would be withheld, none is
     causes = {
         'without --refine_actions': (
             not config.refine_actions, ('refine_rate', 'refine_steps', 'refine_plan')),
         'without --use_sac': (
             not config.use_sac, ('sac_weight', 'critic_rate', 'temperature_rate')),
-        'without --natural': (not config.natural, ('natural_variety',)),
-        'with --no-use_dreamer': (not config.use_dreamer, ('entropy_bonus',)),
+        'without --natural and the image': (
+            not config.natural or 'image' not in sensors, ('natural_variety',)),
+        'with --no-use_dreamer': (
+            not config.use_dreamer, ('entropy_bonus', 'sac_weight', 'actor_gradient')),
+        'with one candidate, which is the action itself': (
+            config.search_candidates == 1, ('search_candidates',)),
         'with --kl_balance 1': (config.kl_balance == 1, ('free_nats',)),
-        'with a single sensor, of which nothing else could tell': (
-            len(sensors) == 1 and any(ratios(config.withhold, sensors).values()), ('withhold',)),
+        'with a single sensor, or with all at a chance of 1: nothing else could tell of them': (
+            any(chances) and all(chance == together for chance in chances), ('withhold',)),
         'where all sensors are reconstructed': (losses == {'reconstruct'}, ('bound_weight',))}
     return {name: why for why, (holds, names) in causes.items() if holds
             for name in names if name in chosen}

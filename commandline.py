@@ -16,18 +16,15 @@ import sys
 import types
 
 import checks
-import environments
 import files
 import processor
 import provenance
 import stopping
-from config import FREE, LARGEST, PRESETS, SENSORS, Config, Ratios, UserError, sections
+import variants
+from config import FIELDS, FREE, LARGEST, SENSORS, Config, Ratios, UserError, sections
 
 # Of what shapes the model, what may be another in a run that is not this one's --logdir.
 ELSEWHERE = {'--init': ('task', 'init', 'sensor_map')}
-
-# Characters of a wrong value that a message shows.
-LONG = 60
 
 
 def _number(text, kind):
@@ -92,13 +89,12 @@ def _parse(field, text):
 
 def value(name, text):
     """The value that `text` says for the option `name`; `UserError` where it says none."""
-    field, = (field for field in dataclasses.fields(Config) if field.name == name)
     if not isinstance(text, str):  # argparse takes a value of two dashes for an end
         raise UserError(f'--{name} takes a value, not --')
     try:
-        return _parse(field, text)
+        return _parse(FIELDS[name], text)
     except ValueError as wanted:
-        shown = repr(text if len(text) <= LONG else text[:LONG] + '...')
+        shown = repr(text if len(text) <= checks.LONG else text[:checks.LONG] + '...')
         raise UserError(f'--{name} takes {wanted}, not {shown}') from None
 
 
@@ -202,68 +198,16 @@ def fail(error):
 def parse(method, arguments, acting=False):
     """As `from_command_line`, but a mistake is a `UserError`. acting: of an agent that acts in
     environments of its user's choice, whose drop-outs may be others than those of its training."""
-    parser = _Parser(
-        prog=f'{method.name}.py', allow_abbrev=False,
-        usage='%(prog)s --logdir FOLDER [--option value ...]')
-    flags = {}
-    for section, fields in sections().items():
-        group = parser.add_argument_group(section)
-        for field in fields:
-            if field.metadata['own'] and field.name not in method.own:
-                continue
-            default = method.defaults.get(field.name, field.default)
-            shown = '' if default == '' else f' [{default}]'
-            text = (field.metadata['help'] + shown).replace('%', '%%')
-            choices = field.metadata['choices']
-            shape = '{' + ','.join(choices) + '}' if choices else getattr(
-                field.type, '__name__', 'float').upper()
-            if isinstance(field.type, types.UnionType):
-                shape = 'RATIO'
-            if field.type is bool:
-                group.add_argument(
-                    f'--{field.name}', nargs='?', const='True', metavar='BOOL', help=text)
-                group.add_argument(
-                    f'--no-{field.name}', dest=field.name, action='store_const', const='False',
-                    help=argparse.SUPPRESS)
-            else:
-                group.add_argument(f'--{field.name}', metavar=shape, help=text)
-            flags[field.name] = field
-    given, unknown = parser.parse_known_args(arguments)
+    given, unknown = _parser(method).parse_known_args(arguments)
     if unknown:
-        name = unknown[0].split('=')[0]
-        if name.removeprefix('--').removeprefix('no-') in {
-                field.name for field in dataclasses.fields(Config)}:
-            raise UserError(f'{name} is an option of other methods, and not of {method.name}.py; '
-                            'leave it out')
-        near = difflib.get_close_matches(name.lstrip('-'), flags, n=1, cutoff=0.5)
-        hint = f'did you mean --{near[0]}? ' if near and name.startswith('--') else ''
-        raise UserError(
-            f'unknown option {name} for {method.name}.py; {hint}--help lists the options')
-    chosen = {}
-    for name, text in vars(given).items():
-        if text is not None:
-            chosen[name] = value(name, text)
-    usual = {field.name: field.default for field in dataclasses.fields(Config)} | (
-        environments.defaults(chosen.get('task', Config.task))) | (
-        PRESETS[chosen.get('preset', 'paper')]) | method.defaults
-    config = Config(**{name: (usual | chosen)[name] for name in flags})
+        raise _unknown(unknown[0].split('=')[0], method)
+    chosen = {name: value(name, text) for name, text in vars(given).items() if text is not None}
+    usual = variants.usual(
+        chosen.get('task', Config.task), chosen.get('preset', Config.preset), method)
+    config = Config(**{name: (usual | chosen)[name] for name in vars(given)})
     checks.purpose(config, chosen)
     if config.judging:
-        path = judged(config)
-        check_resume(config, method.name, path, model=False)
-        own = load(path)[0]
-        config = dataclasses.replace(own, **chosen)
-        for name, known in dataclasses.asdict(config).items():
-            if name == 'preset':  # one that is no more leaves its numbers
-                continue
-            try:
-                value(name, provenance.typed(known))
-            except UserError as error:
-                raise UserError(f'{path} holds a value that cannot be used: {error}') from None
-        check_resume(config, method.name, path)
-        if config.test and config.miss_ratio != own.miss_ratio and not acting:
-            raise UserError('--miss_ratio is what a run is trained with; --test judges at '
-                            '--test_ratios, and with each sensor gone and alone')
+        config = _of_run(config, chosen, method, acting)
     checks.check(config)
     # Typed as it is without being typed, an option is no mistake.
     typed = {name for name, value in chosen.items() if value != usual[name]}
@@ -276,12 +220,73 @@ def parse(method, arguments, acting=False):
     return config
 
 
-def judged(config):
-    """The path of the configuration of the run in `config.logdir`, which is to be judged."""
-    path = os.path.join(config.logdir, 'config.json')
-    if not config.logdir or not os.path.exists(path):
-        raise UserError(
-            f'no run in {config.logdir!r} (no config.json); name a trained run by --logdir')
+def _parser(method):
+    """The options of a method, grouped as in `Config`."""
+    parser = _Parser(
+        prog=f'{method.name}.py', allow_abbrev=False,
+        usage='%(prog)s --logdir FOLDER [--option value ...]')
+    for section, fields in sections().items():
+        group = parser.add_argument_group(section)
+        for field in fields:
+            known = field.metadata
+            if known['own'] and field.name not in method.own:
+                continue
+            default = method.defaults.get(field.name, field.default)
+            shown = '' if default == '' else f' [{default}]'
+            text = (known['help'] + shown).replace('%', '%%')
+            if field.type is bool:
+                group.add_argument(
+                    f'--{field.name}', nargs='?', const='True', metavar='BOOL', help=text)
+                group.add_argument(
+                    f'--no-{field.name}', dest=field.name, action='store_const', const='False',
+                    help=argparse.SUPPRESS)
+            else:
+                shape = 'RATIO' if isinstance(field.type, types.UnionType) else (
+                    field.type.__name__.upper())
+                if known['choices']:
+                    shape = '{' + ','.join(known['choices']) + '}'
+                group.add_argument(f'--{field.name}', metavar=shape, help=text)
+    return parser
+
+
+def _unknown(name, method):
+    """The `UserError` for an option that a method has not."""
+    own = [field.name for field in FIELDS.values()
+           if not field.metadata['own'] or field.name in method.own]
+    if name.removeprefix('--').removeprefix('no-') in FIELDS.keys() - set(own):
+        return UserError(f'{name} is an option of other methods, and not of {method.name}.py; '
+                         'leave it out')
+    near = difflib.get_close_matches(name.lstrip('-'), own, n=1, cutoff=0.5)
+    hint = f'did you mean --{near[0]}? ' if near and name.startswith('--') else ''
+    return UserError(
+        f'unknown option {name} for {method.name}.py; {hint}--help lists the options')
+
+
+def _of_run(config, chosen, method, acting):
+    """The configuration of the finished run that `config` is to judge, with what was `chosen`."""
+    path = judged(config.logdir)
+    check_resume(config, method.name, path, model=False)
+    own = load(path)[0]
+    config = dataclasses.replace(own, **chosen)
+    for name, known in dataclasses.asdict(config).items():
+        if name == 'preset':  # one that is no more leaves its numbers
+            continue
+        try:
+            value(name, provenance.typed(known))
+        except UserError as error:
+            raise UserError(f'{path} holds a value that cannot be used: {error}') from None
+    check_resume(config, method.name, path)
+    if config.test and config.miss_ratio != own.miss_ratio and not acting:
+        raise UserError('--miss_ratio is what a run is trained with; --test judges at '
+                        '--test_ratios, and with each sensor gone and alone')
+    return config
+
+
+def judged(logdir):
+    """The path of the configuration of the run in `logdir`, which is to be judged."""
+    path = os.path.join(logdir, 'config.json')
+    if not logdir or not os.path.exists(path):
+        raise UserError(f'no run in {logdir!r} (no config.json); name a trained run by --logdir')
     return path
 
 
@@ -336,10 +341,9 @@ def load(path):
 
 def _read(values):
     method = values.pop('method')
-    fields = {field.name: field for field in dataclasses.fields(Config)}
-    values = {name: value for name, value in values.items() if name in fields}
+    values = {name: value for name, value in values.items() if name in FIELDS}
     for name, value in [('method', method), *values.items()]:
-        kind = fields[name].type if name in fields else str
+        kind = FIELDS[name].type if name in FIELDS else str
         kinds = {float: (int, float), Ratios: (int, float, dict)}.get(kind, kind)
         if not isinstance(value, kinds) or isinstance(value, bool) != (kind is bool):
             raise TypeError(f'{name} is {value!r}')
@@ -366,7 +370,7 @@ def check_resume(config, method, path, model=True, option='--logdir'):
     changed = [
         f'{field.name} ({getattr(before, field.name)} in the run, '
         f'{getattr(config, field.name)} now)'
-        for field in dataclasses.fields(Config) if model and field.metadata['model']
+        for field in FIELDS.values() if model and field.metadata['model']
         and field.name not in ELSEWHERE.get(option, ())
         and getattr(before, field.name) != getattr(config, field.name)]
     if changed:
@@ -384,6 +388,6 @@ def changes(before, config):
     Of the settings FREE the seed is one of these: a run's seeds may differ, but not one run's."""
     return ', '.join(
         f'{field.name} {getattr(config, field.name)} ({getattr(before, field.name)} before)'
-        for field in dataclasses.fields(Config) if field.name not in FREE - {'seed'}
+        for field in FIELDS.values() if field.name not in FREE - {'seed'}
         and not field.metadata['model'] and not field.metadata['path']
         and getattr(before, field.name) != getattr(config, field.name))

@@ -19,13 +19,6 @@ class UserError(Exception):
             c if c.isprintable() else ascii(c)[1:-1] for c in super().__str__())
 
 
-# Settings that name files, or say how a run is computed, stored and logged, not what is learned
-# or judged. `preset` only names values that are settings themselves.
-FREE = {'logdir', 'seed', 'steps', 'preset', 'precision', 'xla', 'dry_run', 'test', 'inspect',
-        'export', 'export_half', 'checkpoint', 'test_ratios', 'test_episodes', 'envs',
-        'env_timeout', 'replay_memory', 'log_every', 'keep_checkpoints', 'devices', 'stagger'}
-
-
 @dataclasses.dataclass(frozen=True)
 class Sensor:
     """One row of the sensor table.
@@ -75,13 +68,14 @@ def section(name):
     help: a sentence. low, high: the range of a number, ends included. choices: the values of
     a string. path: the string names a file or a folder. model: a run cannot be resumed with
     another value. own: belongs to one method, and is an unknown option for the scripts that do
-    not ask for it.
+    not ask for it. free: says where or how a run is computed, stored and logged, not what is
+    learned or judged: the runs of one curve may differ in it.
     """
     def option(default, help, low=None, high=LARGEST, choices=None, path=False, model=False,
-               own=False):
+               own=False, free=False):
         return dataclasses.field(default=default, metadata=dict(
             section=name, help=help, low=low, high=high, choices=choices, path=path, model=model,
-            own=own))
+            own=own, free=free))
     return option
 
 
@@ -95,50 +89,52 @@ class Config:
     option = section('Run')
     logdir: str = option(
         '', 'Folder of the run: checkpoints, episodes, logs. The same folder resumes.',
-        path=True)
+        path=True, free=True)
     task: str = option(
         'dmc_walker_walk', 'Task: dmc_<domain>_<task> of the control suite, wipe_table, gym_<id> '
         'or gym_<module>:<id> of gymnasium, atari_<game> (docs/tasks.md).', model=True)
     preset: str = option(
         'paper', 'Set of values to start from: the published numbers, a two-core CPU, a small '
         'task that is learned in minutes, or a run of the whole pipeline in about a minute.',
-        choices=('paper', 'cpu', 'small', 'debug'))
+        choices=('paper', 'cpu', 'small', 'debug'), free=True)
     seed: int = option(
-        0, 'Seed of weights, environments, replay and exploration.', low=0, high=2 ** 32 - 1)
-    steps: int = option(int(2e6), 'Steps in all, prefill included.', low=1)
+        0, 'Seed of weights, environments, replay and exploration.', low=0, high=2 ** 32 - 1,
+        free=True)
+    steps: int = option(int(2e6), 'Steps in all, prefill included.', low=1, free=True)
     precision: str = option(
         'auto', 'Type of the products of the networks; weights, distributions and losses are '
         'always float32. auto: bfloat16 on a GPU of compute capability 8.0 or later '
         'or a processor that is faster in it, float32 elsewhere.',
-        choices=('auto', 'float32', 'bfloat16', 'float16'))
-    xla: bool = option(False, 'Compile the updates with XLA. Slower on a CPU.')
+        choices=('auto', 'float32', 'bfloat16', 'float16'), free=True)
+    xla: bool = option(False, 'Compile the updates with XLA. Slower on a CPU.', free=True)
     devices: str = option(
         'one', 'What computes the updates: one GPU (or the CPU), or all GPUs of the machine, each '
-        'with its share of the batch.', choices=('one', 'all'))
+        'with its share of the batch.', choices=('one', 'all'), free=True)
     init: str = option(
         '', 'Exported agent (--export) whose weights a new run begins with, as '
         'agents/walker_walk/mummi, of this method, these sensors and sizes.', path=True,
         model=True)
     dry_run: bool = option(
-        False, 'Build everything, print sensors, sizes and estimates, and stop.')
+        False, 'Build everything, print sensors, sizes and estimates, and stop.', free=True)
 
     option = section('Judging and sharing a trained run')
     test: bool = option(
         False, 'Do not train: evaluate the run under missing sensors, to results.csv. Options '
-        'not given are those of the run; likewise for inspect.')
+        'not given are those of the run; likewise for inspect.', free=True)
     inspect: bool = option(
-        False, 'Do not train: draw one episode of the run from inside, to inspect/.')
+        False, 'Do not train: draw one episode of the run from inside, to inspect/.', free=True)
     export: str = option(
         '', 'Do not train: write the agent of the run to this new folder, to be shared: weights, '
-        'settings, results.csv, a card.', path=True)
+        'settings, results.csv, a card.', path=True, free=True)
     export_half: bool = option(
-        True, 'Weights are exported in half precision, but where that would round too much.')
+        True, 'Weights are exported in half precision, but where that would round too much.',
+        free=True)
     checkpoint: str = option(
         '', 'Checkpoint that is judged or exported, as logdir/run/state-000001000; default: the '
-        'last.', path=True)
+        'last.', path=True, free=True)
     test_ratios: str = option(
-        '0,0.05,0.1,0.2', 'Drop-out chances at which all sensors are tested.')
-    test_episodes: int = option(10, 'Episodes of each test.', low=1, high=10 ** 6)
+        '0,0.05,0.1,0.2', 'Drop-out chances at which all sensors are tested.', free=True)
+    test_episodes: int = option(10, 'Episodes of each test.', low=1, high=10 ** 6, free=True)
 
     option = section('Environment')
     sensors: str = option(
@@ -173,12 +169,14 @@ class Config:
     full_actions: bool = option(
         False, 'For atari tasks: all 18 actions of the console, and not those of the game alone.',
         model=True)
-    envs: int = option(1, 'Environments that collect in parallel, a process each.', low=1)
+    envs: int = option(
+        1, 'Environments that collect in parallel, a process each.', low=1, free=True)
     stagger: bool = option(
         True, 'Cut the first episodes of parallel environments, each at its share of the time '
-        'limit, so that later ones end one after the other and not all at once.')
+        'limit, so that later ones end one after the other and not all at once.', free=True)
     env_timeout: float = option(
-        120.0, 'Seconds without an answer after which an environment is started again.', low=0.1)
+        120.0, 'Seconds without an answer after which an environment is started again.', low=0.1,
+        free=True)
     render: str = option(
         'light', 'Visuals: light (no shadows, reflections, multisampling) or the full ones of '
         'the suite, ten times slower.', choices=('light', 'full'))
@@ -193,7 +191,7 @@ class Config:
         'Otherwise a sequence lies within an episode that is long enough.')
     replay_memory: float = option(
         2.0, 'Gigabytes of the newest episodes that are kept in memory; older ones are read '
-        'from their files, a sequence at a time.', low=0)
+        'from their files, a sequence at a time.', low=0, free=True)
 
     option = section('Schedule')
     prefill: int = option(
@@ -206,8 +204,8 @@ class Config:
     eval_every: int = option(10000, 'Steps between evaluations.', low=1)
     eval_episodes: int = option(
         1, 'Episodes of an evaluation; 0: never evaluate.', low=0, high=10 ** 6)
-    log_every: int = option(100, 'Updates between rows of metrics.csv.', low=1)
-    keep_checkpoints: int = option(3, 'Checkpoints kept.', low=1)
+    log_every: int = option(100, 'Updates between rows of metrics.csv.', low=1, free=True)
+    keep_checkpoints: int = option(3, 'Checkpoints kept.', low=1, free=True)
 
     option = section('World model')
     deter: int = option(200, 'Width of the deterministic latent.', low=1, model=True)
@@ -264,8 +262,9 @@ class Config:
         'posterior back, above the free nats (DreamerV2); 0: not told apart.', low=0, high=1)
     withhold: Ratios = option(
         0.0, 'Chance that a training sequence is filtered without a sensor though it is there '
-        '(none is where all of the sensors would be), while it is still scored or predicted; as '
-        'miss_ratio.', low=0, high=1)
+        '(none is where all of the sensors would be: of three, each at a chance of p, in p - p^3 '
+        'of the sequences, at most 0.38), while it is still scored or predicted; as miss_ratio.',
+        low=0, high=1)
     pcont: bool = option(
         False, 'Learn when episodes end, and discount imagination by it; True in gym and atari '
         'tasks.', model=True)
@@ -302,7 +301,7 @@ class Config:
         'return; nothing where actions are choices.')
     refine_rate: float = option(0.003, 'Step size of the trajectory optimisation.', low=0)
     search_candidates: int = option(
-        0, 'Forward search: act by the best of so many imagined rollouts; 0: no search. '
+        0, 'Forward search: act by the best of so many imagined rollouts, 2 or more; 0: no search. '
         'The release of MuMMI has 20, switched off.', low=0)
     refine_plan: str = option(
         'first', 'What trajectory optimisation moves: the first action, the actor choosing the '
@@ -341,6 +340,9 @@ class Config:
         """Whether a finished run is looked at, and nothing learned."""
         return self.test or self.inspect or bool(self.export)
 
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+FREE = frozenset(name for name, field in FIELDS.items() if field.metadata['free'])
 
 PRESETS = {
     'paper': {},
@@ -384,11 +386,11 @@ class Method:
     defaults: typing.Mapping
 
     def __init__(self, name, own=(), **defaults):
-        known = {field.name: field.metadata['own'] for field in dataclasses.fields(Config)}
-        wrong = [option for option in own if not known.get(option)]
+        wrong = [option for option in own
+                 if option not in FIELDS or not FIELDS[option].metadata['own']]
         # Those of a task and of a preset are looked up by what is typed.
         wrong += [option for option in defaults
-                  if option not in known or option in ('task', 'preset')]
+                  if option not in FIELDS or option in ('task', 'preset')]
         if wrong:
             raise ValueError(f'{name}: no such option to own or to change: {", ".join(wrong)}')
         object.__setattr__(self, 'name', name)
@@ -399,7 +401,7 @@ class Method:
 def sections():
     """The names of the sections in order, each with its fields."""
     found = {}
-    for field in dataclasses.fields(Config):
+    for field in FIELDS.values():
         found.setdefault(field.metadata['section'], []).append(field)
     return found
 
@@ -442,6 +444,3 @@ def ratios(miss_ratio, sensors):
     if isinstance(miss_ratio, dict):
         return {name: float(miss_ratio.get(name, 0.0)) for name in sensors}
     return {name: float(miss_ratio) for name in sensors}
-
-
-assert all(typing.get_type_hints(Config)[f.name] == f.type for f in dataclasses.fields(Config))

@@ -123,7 +123,7 @@ def changed(config, but=frozenset(), seeded=False):
     """The settings under which the run is judged or inspected that are not its own, as
     'natural=False render=full', those in `but` left out: rows of results.csv that were made under
     others are no repetition. seeded: the seed too, which rows of results.csv say by themselves."""
-    own = commandline.load(commandline.judged(config))[0]
+    own = commandline.load(commandline.judged(config.logdir))[0]
     values = ((name, getattr(own, name), getattr(config, name)) for name in vars(config)
               if name not in configuration.FREE - ({'seed'} if seeded else set()) | but)
     return ' '.join(f'{name}={now}' for name, then, now in values if now != then).replace(',', ';')

@@ -81,8 +81,9 @@ class Experiment:
     def advice(self, agent):
         """What the user of an agent should know of this machine and this task, a line each."""
         unread = self.description.unread
+        usual = variants.usual(self.config.task, self.config.preset, self.method)
         return list(filter(None, (
-            devices.advice(), agent.planner.advice(), self.actions.advice(self.config),
+            devices.advice(), agent.planner.advice(), self.actions.advice(self.config, usual),
             *map(self._absent, variants.BY_SENSOR),
             unread and (
                 f'warning: no sensor reads {", ".join(unread)} of {self.config.task}, as large as '
@@ -108,13 +109,9 @@ class Experiment:
         """(`Progress`, path) of the run's last state, of `config.checkpoint`, or of an exported
         agent. UserError where there is none: an untrained agent is not judged."""
         config = self.config
+        commandline.check_checkpoint(config)  # not all who judge come by a command line
         chosen = config.checkpoint.removesuffix('.index')
         exported = not chosen and files.exported(self.folder)
-        if not (os.path.exists(chosen + '.index') if chosen else (
-                exported or files.states(self.folder))):
-            raise UserError(
-                f'no checkpoint {chosen or "in " + config.logdir}; train first, or name a trained '
-                'run by --logdir')
         progress = Progress(self.agent())
         checkpoints = tools.Checkpoints(config.logdir, progress)
         if chosen:
@@ -144,11 +141,7 @@ def load(folder, *words):
     its config.json. words: of a command line, for other settings than its own, as '--no-natural',
     '--miss_ratio=0.2' or '--natural_valid=FILE'. UserError where no agent can be read."""
     folder = os.path.expanduser(folder)
-    path = pathlib.Path(folder) / 'config.json'
-    try:
-        _, name = commandline.load(path)
-    except OSError:
-        raise UserError(f'no run in {str(folder)!r} (no config.json); name a trained run') from None
+    _, name = commandline.load(commandline.judged(folder))
     method, representation = script(name)
     config = commandline.parse(method, [f'--logdir={folder}', '--test', *words], acting=True)
     return Trained(Experiment(method, representation, config))

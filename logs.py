@@ -23,7 +23,7 @@ import provenance
 import variants
 from config import FREE, UserError  # the runs of one curve may differ in the settings FREE
 
-OPTIONS = tuple(field.name for field in dataclasses.fields(config.Config))
+OPTIONS = tuple(config.FIELDS)
 METHODS = ('mummi', 'cvrl', 'dreamer')  # in the order of figures and tables
 TEXT = ('mode', 'condition', 'sensor', 'options')  # columns of the logs that are not numbers
 

@@ -1,13 +1,12 @@
 """Where a run comes from: the revision of the code, and the command that makes another like it.
 Nothing here imports TensorFlow or the simulator."""
 
-import dataclasses
 import json
 import os
 import subprocess
 
-import environments
-from config import PRESETS, Config
+import variants
+from config import FIELDS, PRESETS
 
 
 def revision():
@@ -51,15 +50,15 @@ def words(config, method):
     what is neither a default, nor of its preset, nor about one folder or a finished run."""
     # A preset that is no more leaves its numbers, which differ from the defaults.
     known = config.preset in PRESETS
-    usual = environments.defaults(config.task) | PRESETS.get(config.preset, {}) | method.defaults
+    usual = variants.usual(config.task, config.preset, method)
     found = ['--task', config.task] + ['--preset', config.preset] * known
-    for field in dataclasses.fields(Config):
-        name, value = field.name, getattr(config, field.name)
+    for name, field in FIELDS.items():
+        value = getattr(config, name)
         if name in ('logdir', 'task', 'preset', 'dry_run') or (
                 field.metadata['own'] and name not in method.own) or (
                 field.metadata['section'].startswith('Judging')):
             continue
-        if value != usual.get(name, field.default):
+        if value != usual[name]:
             found += [f'--{name}', typed(value)]
     return found
 

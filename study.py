@@ -130,8 +130,8 @@ def suited(words, method, used, why):
     that do nothing in this one, for the reason that is put into `why`. What is left is added to the
     set `used`."""
     words = without(words, {
-        field.name for field in dataclasses.fields(config.Config)
-        if field.metadata['own'] and field.name not in method.own})
+        name for name, field in config.FIELDS.items()
+        if field.metadata['own'] and name not in method.own})
     try:
         settings = commandline.parse(method, words)
     except commandline.Unused as unused:

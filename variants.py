@@ -7,12 +7,20 @@ import os
 
 import config as configuration
 import environments
-from config import LARGEST, SENSORS, UserError
+from config import FIELDS, LARGEST, PRESETS, SENSORS, UserError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Options that are one value for all sensors, or one by sensor.
 BY_SENSOR = 'miss_ratio', 'withhold', 'sensor_loss', 'bound_weight'
+
+
+def usual(task, preset, method=None):
+    """option -> value where it is not typed: that of the method, or of the preset, or of the
+    task's family, or the default. method: a `config.Method`. A preset that is no more has none."""
+    return {name: field.default for name, field in FIELDS.items()} | (
+        environments.defaults(task)) | PRESETS.get(preset, {}) | dict(
+        method.defaults if method else {})
 
 
 def named(value):

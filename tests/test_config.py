@@ -26,10 +26,9 @@ import faults
 import mummi
 import provenance
 import variants
-from config import LARGEST, PRESETS, SENSORS, Config, UserError
+from config import FIELDS, LARGEST, PRESETS, SENSORS, Config, UserError
 
 ROOT = pathlib.Path(config.__file__).parent
-FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 METHODS = {method.name: method for method in (mummi.METHOD, cvrl.METHOD, dreamer.METHOD)}
 MODEL_FIELDS = [name for name, field in FIELDS.items() if field.metadata['model']]
 
@@ -65,6 +64,11 @@ def helps(script):
         code, texts[method], errors = script(method, '--help')
         assert (code, errors) == (0, '')
     return texts
+
+
+def test_every_field_is_of_the_type_that_it_is_read_as():
+    assert typing.get_type_hints(Config) == {
+        name: field.type for name, field in FIELDS.items()}
 
 
 def test_every_field_has_a_sentence_of_help():
@@ -284,8 +288,21 @@ def test_the_command_of_a_run_whose_preset_is_no_more_has_its_numbers():
 # --- Mistakes ---
 
 
+@pytest.mark.parametrize('method, words, part', [
+    ('mummi', ['--stesp', '5'], '--steps?'),
+    ('cvrl', ['--time_limit', '90'], '--length 50'),
+    ('dreamer', ['--fusion', 'deviation'], '--fusion is an option of other methods')])
+def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(
+        method, words, part, script):
+    code, out, errors = script(method, '--logdir', 'unused', '--no-natural', *words)
+    assert (code, out) == (2, '')
+    assert errors.startswith('error: ') and errors.count('\n') == 1 and errors[-1] == '\n'
+    assert part in errors
+
+
 @pytest.mark.parametrize('words, parts', [
     (['--stesp', '5'], ['--stesp', '--steps?']),
+    (['--no-seed', '5'], ['unknown option --no-seed', '--seed?']),
     (['--refine-actions'], ['--refine-actions', '--refine_actions?']),
     (['--step', '5'], ['--step ', '--steps?']),
     (['--no-batch'], ['--no-batch']),
@@ -333,17 +350,6 @@ def test_the_command_of_a_run_whose_preset_is_no_more_has_its_numbers():
     (['--logdir', 'config.py/run'], ['--logdir config.py/run', 'config.py is a file']),
     (['--checkpoint', 'state-000000001'], ['--checkpoint', '--test', '--inspect']),
     (['--time_limit', '90'], ['--length 50', '46 entries']),
-])
-def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, parts, script):
-    words = ['--logdir', 'unused', '--no-natural', *words]
-    code, out, errors = script('mummi', *words)
-    assert (code, out) == (2, '')
-    assert errors.startswith('error: ') and errors.count('\n') == 1 and errors[-1] == '\n'
-    for part in parts:
-        assert part in errors
-
-
-@pytest.mark.parametrize('words, parts', [
     (['--miss_ratio', 'image=0.1,image=0.2'], ['--miss_ratio', 'each sensor once']),
     (['--sensors', 'image', '--miss_ratio', 'touch=0.1'], ['names touch', '--sensors image']),
     (['--miss_ratio', 'audio=0.5'], ['--miss_ratio names audio', '--sensors all']),
@@ -351,10 +357,15 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(words, 
     (['--task', 'wipe_table', '--length', '300'], ['--length 300', 'the 201 entries']),
     (['--no-refine_actions', '--refine_rate', '0.1'], [
         '--refine_rate does nothing without --refine_actions; leave it out']),
-    (['--natural_variety'], ['--natural_variety does nothing without --natural; leave it out']),
+    (['--natural_variety'], ['--natural_variety does nothing without --natural and the image; ']),
+    (['--natural', '--natural_train', __file__, '--natural_valid', __file__, '--natural_variety',
+      '--sensors', 'depth,touch'], ['--natural_variety does nothing without --natural and the']),
     (['--sac_weight', '0.3'], ['--sac_weight does nothing without --use_sac']),
-    (['--use_sac', '--no-use_dreamer', '--entropy_bonus', '1'], [
-        '--entropy_bonus does nothing with --no-use_dreamer']),
+    *((['--use_sac', '--no-use_dreamer', f'--{name}', value], [
+        f'--{name} does nothing with --no-use_dreamer']) for name, value in (
+            ('entropy_bonus', '1'), ('sac_weight', '10'), ('actor_gradient', 'reinforce'))),
+    (['--search_candidates', '1'], ['--search_candidates does nothing with one candidate']),
+    (['--withhold', '1'], ['--withhold does nothing', 'all at a chance of 1']),
     (['--kl_balance', '1', '--free_nats', '5'], ['--free_nats does nothing with --kl_balance 1']),
     (['--corrupt', '0.1'], ['--corrupt', '<sensor>=<fault>:<number>', 'image, depth', "'0.1'"]),
     (['--corrupt', 'smell=noise:1'], ['image, depth, touch', "'smell=noise:1'"]),
@@ -412,13 +423,14 @@ def test_mistake_is_told_from_the_command_line_alone(words, parts, tmp_path, mon
     monkeypatch.setattr(checks, 'available', lambda: 24e9)
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'tests').mkdir()
+    (tmp_path / 'config.py').touch()
     with pytest.raises(UserError) as error:
         parse(*words)
     said = str(error.value)
     assert '\n' not in said and len(said) < 400, said
     for part in parts:
         assert part in said
-    assert os.listdir(tmp_path) == ['tests']
+    assert sorted(os.listdir(tmp_path)) == ['config.py', 'tests']
 
 
 def test_the_largest_published_settings_fit_a_small_machine(monkeypatch):
@@ -607,14 +619,12 @@ def test_a_run_needs_a_folder_and_a_dry_run_none(script):
 @pytest.mark.parametrize('method, name', [
     (method.name, name) for method in METHODS.values()
     for name in mummi.METHOD.own if name not in method.own])
-def test_option_of_another_method_is_unknown(method, name, script):
-    default = FIELDS[name].default
-    code, out, errors = script(
-        method, '--logdir', 'unused', '--no-natural', f'--{name}', str(default))
-    assert (code, out, errors.count('\n')) == (2, '', 1)
-    assert errors.startswith(
-        f'error: --{name} is an option of other methods, and not of {method}.py')
-    assert f'did you mean --{name}' not in errors
+def test_option_of_another_method_is_unknown(method, name):
+    with pytest.raises(UserError) as error:
+        parse(f'--{name}', str(FIELDS[name].default), method=METHODS[method])
+    assert str(error.value).startswith(
+        f'--{name} is an option of other methods, and not of {method}.py')
+    assert f'did you mean --{name}' not in str(error.value)
 
 
 @pytest.mark.parametrize('name', [
@@ -1012,6 +1022,8 @@ def test_a_single_sensor_is_not_withheld():
         commandline.parse(mummi.METHOD, [*words, *more])
     with pytest.raises(UserError, match='withhold does nothing with a single sensor'):
         commandline.parse(mummi.METHOD, [*words, '--withhold=0.5'])
+    # Two at a chance of 1 leave the third.
+    commandline.parse(mummi.METHOD, [*words[:-1], '--withhold=image=1,depth=1'])
 
 
 def test_options_that_do_nothing_as_they_are_by_default_are_no_mistake():

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import actions
 import processes
-from config import Config, UserError
+import variants
+from config import Config, Method, UserError
 from environments.spaces import OneHot
 from experiment import Experiment, Progress
 
@@ -197,7 +198,11 @@ def test_options_of_sensors_and_actions_that_the_task_has_not_are_told(tmp_path)
         '--sensor_loss of depth does nothing: dmc_walker_walk has touch']
     config = helpers.settings('mummi', '--task', 'gym_CartPole-v1', '--explore_noise', '0.1')
     choices = actions.of(OneHot(2), config)
-    assert choices.advice(config) == (
+    usual = variants.usual(config.task, config.preset)
+    assert choices.advice(config, usual) == (
         '--explore_noise is for actions that are numbers, and does nothing: those of '
         'gym_CartPole-v1 are choices')
-    assert choices.advice(dataclasses.replace(config, explore_noise=0.3)) is None
+    assert choices.advice(dataclasses.replace(config, explore_noise=0.3), usual) is None
+    # What a method has for its own default, nobody typed.
+    own = variants.usual(config.task, config.preset, Method('mine', explore_noise=0.1))
+    assert choices.advice(config, own) is None
