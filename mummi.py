@@ -129,7 +129,8 @@ class ExpertContrast(Representation):
         """weight_<sensor>: its share in the fused code. chance_<sensor>: what the loss of its bound
         is for codes that tell nothing apart. Of some entries, spread evenly over the batch, for
         the sensors m, n present: agree_<m>, where m has a bound, the squared distance of g(s_i) to
-        mu^m_i over that to another entry's mu^m_j (0: the same point, 1: no relation);
+        mu^m_i over that to another entry's mu^m_j (1: no relation; the bound leaves the length of
+        g free, so that it does not go to 0 where all entries are told apart);
         find_<m>_<n>, how often mu^n_i is the closest to mu^m_i of all entries' mu^n."""
         count = features.shape[0] * features.shape[1]
         compared = min(count, COMPARED)

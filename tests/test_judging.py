@@ -351,21 +351,22 @@ def test_settings_that_are_not_the_runs_own_are_told(tmp_path):
         'natural=False natural_valid=a;b.pkl render=full')
 
 
-def test_damaged_results_are_named_before_anything_is_played(judged):
-    folder, *_ = judged
-    before = (folder / 'results.csv').read_bytes()
-    try:
-        header, row, rest = before.split(b'\n', 2)
-        place = header.split(b',').index(b'return')
-        cells, damaged = row.split(b','), []
-        for cells[place] in b'12x5', b'':
-            damaged.append(b'\n'.join([header, b','.join(cells), rest]))
-        for content in b'', b'step,return\n1,2\n', *damaged, (
-                before.replace(b',without,', b',absent,')):
-            (folder / 'results.csv').write_bytes(content)
-            result = script('--logdir', folder, '--test')
-            assert result.returncode == 2 and 'results.csv cannot be read' in result.stderr
-            assert 'Traceback' not in result.stderr and 'episode' not in result.stderr
-            assert (folder / 'results.csv').read_bytes() == content
-    finally:
-        (folder / 'results.csv').write_bytes(before)
+def test_damaged_results_are_named_before_anything_is_played(played, tmp_path):
+    path, decisions = tmp_path / 'results.csv', []
+    evaluation.add(pd.DataFrame([ROW, ROW | {'condition': 'without', 'sensor': 'touch'}]), path)
+    before = path.read_bytes()
+    played(lambda: decisions.append(path))
+    assert decisions  # so what follows would be seen
+    header, row, rest = before.split(b'\n', 2)
+    place = header.split(b',').index(b'return')
+    cells, damaged = row.split(b','), []
+    for cells[place] in b'12x5', b'':
+        damaged.append(b'\n'.join([header, b','.join(cells), rest]))
+    for content in b'', b'step,return\n1,2\n', *damaged, (
+            before.replace(b',without,', b',absent,')):
+        assert content != before
+        path.write_bytes(content)
+        decisions.clear()
+        with pytest.raises(config.UserError, match='results.csv cannot be read'):
+            played(lambda: decisions.append(path))
+        assert path.read_bytes() == content and not decisions
