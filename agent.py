@@ -5,12 +5,15 @@ import tensorflow as tf
 import replicas
 from dynamics import State
 from learners import BehaviourLearner, PictureLearner, WorldLearner
-from models import ActorCritic, WorldModel
+from models import ActorCritic, WorldModel, united
 from networks import tfd
 from planning import Planner
 from precision import Precision, compute_type
 from soft_actor_critic import SoftActorCritic
 from tools import COLUMN
+
+# What training.py writes beside the numbers of an update.
+ROW = 'step', 'updates', 'seconds', 'updates_per_second'
 
 
 class Agent(tf.Module):
@@ -38,8 +41,8 @@ class Agent(tf.Module):
             self._build(config, representation, shapes, actions)
         # Loops and branches here are Python's own, so AutoGraph would find nothing to convert,
         # at half of the time that building the graph takes.
-        self.train = replicas.taking_shares(self.strategy, tf.function(
-            self._train, autograph=False, jit_compile=config.xla or None))
+        self.update = tf.function(self._train, autograph=False, jit_compile=config.xla or None)
+        self.train = replicas.taking_shares(self.strategy, self.update)
         self.policy = tf.function(self._policy, autograph=False)
         self.open_loop = tf.function(self._open_loop, autograph=False)
         self.explain = tf.function(self._explain, autograph=False)
@@ -88,23 +91,38 @@ class Agent(tf.Module):
 
     # --- Learning ---
 
+    def trace(self, count, length, observed):
+        """Build the graph of an update on batches of `count` sequences of `length` entries, without
+        making one. observed: the space of the raw observations and flags, a Dict."""
+        kinds = {name: (space.shape, space.dtype) for name, space in observed.spaces.items()} | {
+            'action': ((self.actions.size,), tf.float32), 'reward': ((), tf.float32),
+            'discount': ((), tf.float32), 'steps': ((), tf.int32), 'is_first': ((), tf.bool)}
+        if self.strategy.num_replicas_in_sync == 1:  # of several, each traces its own share
+            self.update.get_concrete_function({
+                name: tf.TensorSpec([count, length, *shape], kind)
+                for name, (shape, kind) in kinds.items()})
+
     def _train(self, batch):
         """One update of every part on a batch of tensors [B, L, ...]; returns scalar metrics."""
         metrics = replicas.run(self.strategy, self._learn, batch, self.random)
-        for name in metrics:
+        for name, value in metrics.items():
             if not COLUMN.fullmatch(name):
                 raise ValueError(
                     f'{name!r} cannot be the name of a loss or a metric: letters of ASCII, digits, '
                     'spaces and _ . / - make one')
+            if value.shape.rank != 0:
+                raise ValueError(f'the metric {name!r} is {list(value.shape)}; it has to be one '
+                                 'number, as by tf.reduce_mean')
         self.updates.assign_add(1)
         return metrics
 
     def _learn(self, batch, random):
         posterior, metrics = self.world_learner.learn(batch, random)
-        for learner in self.learners.values():
-            metrics |= learner.learn(posterior, batch, random)
+        metrics = united(dict.fromkeys(ROW), metrics, *(
+            learner.learn(posterior, batch, random) for learner in self.learners.values()))
         self.precision.refresh()
-        return metrics
+        return {name: tf.cast(value, tf.float32) for name, value in metrics.items()
+                if name not in ROW}
 
     # --- Acting ---
 

@@ -46,7 +46,7 @@ class WorldLearner(tf.Module):
             loss, metrics, posterior = self.world.loss(batch, noise, withheld)
             return [loss], (metrics, posterior)
 
-        (norm,), (metrics, posterior) = minimise([self.optimiser], losses)
+        (norm,), (metrics, posterior) = minimise([self.optimiser], losses, self.world)
         return posterior.map(tf.stop_gradient), metrics | {'model_gradient': norm}
 
     def withheld(self, count, random):

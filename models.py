@@ -70,6 +70,17 @@ class Representation(tf.Module):
         return tf.concat(list(encoded.values()), -1)
 
 
+def united(*parts):
+    """All of `parts`, dicts of losses and metrics by name; ValueError where one name is two."""
+    found = {}
+    for part in parts:
+        if twice := found.keys() & part.keys():
+            raise ValueError(f'{min(twice)!r} is already the name of a loss or a metric; give '
+                             'yours another')
+        found |= part
+    return found
+
+
 class WorldModel(tf.Module):
     """Representation, latent dynamics, and the heads for reward and discount. actions: the part of
     actions.py for the action space."""
@@ -114,20 +125,23 @@ class WorldModel(tf.Module):
             ends = tfd.Bernoulli(logits=self.discount_head(features)[..., 0])
             terms['discount_loss'] = -ends.log_prob(
                 self.config.discount * batch['discount'])
-        for name, value in self.representation.loss(features, embeddings, batch).items():
-            terms[name] = value
+        terms = united(terms, self.representation.loss(features, embeddings, batch))
         for name, value in terms.items():
-            assert value.shape == leading and value.dtype == tf.float32, (name, value)
+            if value.shape != leading or value.dtype != tf.float32:
+                raise ValueError(
+                    f'the loss {name!r} is {value.dtype.name} {list(value.shape)}, and has to be '
+                    f'float32 [B, L] = {leading}: one for each entry, by tf.cast where it comes '
+                    'from products in half precision')
         terms = {name: tf.reduce_mean(value) for name, value in terms.items()}
         total = pull + tf.add_n(list(terms.values())) + (
             self.config.reward_weight - 1) * terms['reward_loss']
-        metrics = {
-            'model_loss': total, 'divergence': divergence, 'prior_learns': learns, **terms,
+        metrics = united({
+            'model_loss': total, 'divergence': divergence, 'prior_learns': learns,
             'posterior_entropy': tf.reduce_mean(
                 tf.reduce_sum(posterior.distribution().entropy(), -1)),
             'prior_entropy': tf.reduce_mean(
-                tf.reduce_sum(prior.distribution().entropy(), -1)),
-            **self.representation.metrics(features, embeddings, batch)}
+                tf.reduce_sum(prior.distribution().entropy(), -1))},
+            terms, self.representation.metrics(features, embeddings, batch))
         return total, metrics, posterior
 
     def divergence(self, posterior, prior):

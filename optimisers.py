@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from replicas import averaged, own
+from replicas import averaged, count, own
 
 
 class Optimiser(tf.Module):
@@ -32,13 +32,14 @@ class Optimiser(tf.Module):
         """The loss that is differentiated: times the loss scale."""
         return loss * self.scale if self.loss_scaling else loss
 
-    def update(self, gradients):
+    def update(self, gradients, within=None):
         """Move the variables down `gradients`, those of `scaled(loss)`. Returns their global norm
-        before clipping, without the scale. A variable without a gradient is an error."""
-        missing = [f'{v.name} {list(v.shape)}'
-                   for v, g in zip(self.trained, gradients) if g is None]
+        before clipping, without the scale. A variable without a gradient is an error, in which it
+        has its name in the module `within`."""
+        missing = [v for v, g in zip(self.trained, gradients) if g is None]
         if missing:
-            raise ValueError(f'{self.name}: no gradient for {len(missing)} variables: {missing}')
+            raise ValueError(
+                f'{self.name}: no gradient for {len(missing)} variables: {told(missing, within)}')
         if not self.loss_scaling:
             norm = tf.linalg.global_norm(gradients)
             self._apply(gradients, norm)
@@ -87,22 +88,55 @@ def adam(name, variables, rate, config, precision, decays=True):
         loss_scaling=precision.compute == tf.float16)
 
 
-def minimise(optimisers, losses):
+def minimise(optimisers, losses, within=None):
     """One update of each of `optimisers` down its own loss. All gradients are taken before any
     variable moves, and where replicas share the batch they are averaged before they are clipped.
 
-    losses: function -> (a scalar float32 loss for each optimiser, anything else). Returns (the
-    global norm of each gradient before clipping, anything else).
+    losses: function -> (a scalar float32 loss for each optimiser, anything else). within: the
+    module whose losses these are, all of them: to read a variable that none of the optimisers has
+    is an error. Returns (the global norm of each gradient before clipping, anything else).
     """
     with tf.GradientTape(
-            persistent=len(optimisers) > 1, watch_accessed_variables=False) as tape:
+            persistent=len(optimisers) > 1, watch_accessed_variables=within is not None) as tape:
         tape.watch([optimiser.trained for optimiser in optimisers])
         values, anything = losses()
         scaled = [o.scaled(value) for o, value in zip(optimisers, values, strict=True)]
+    if within is not None and count() == 1:  # of several, each replica reads its own copies
+        known = {v.ref() for optimiser in optimisers for v in optimiser.trained}
+        if strange := [v for v in tape.watched_variables() if v.ref() not in known]:
+            raise ValueError(
+                f'{len(strange)} variables are read that nothing trains: {told(strange, within)}; '
+                'make them in __init__, as tf.Variable or of networks.py (layers of Keras are made '
+                'or found too late)')
     gradients = [
         tape.gradient(value, o.trained) for o, value in zip(optimisers, scaled)]
     return [
-        o.update(_whole(gradient)) for o, gradient in zip(optimisers, gradients)], anything
+        o.update(_whole(gradient), within)
+        for o, gradient in zip(optimisers, gradients)], anything
+
+
+def named(module, path):
+    """name -> variable, of floating type, of all that a module has but optimisers; a name is where
+    it is, from `path` on."""
+    view, found, seen = tf.train.TrackableView(module), {}, set()
+
+    def walk(part, path):
+        if id(part) in seen or isinstance(part, Optimiser):
+            return
+        seen.add(id(part))
+        if not isinstance(part, tf.Variable):
+            for name, inside in view.children(part).items():
+                walk(inside, f'{path}/{name}')
+        elif part.dtype.is_floating:
+            found[path] = part
+    walk(module, path)
+    return found
+
+
+def told(variables, within=None):
+    """Variables in words: names and shapes, the former by `within`, a module that has them."""
+    names = {v.ref(): name for name, v in named(within, 'world').items()} if within else {}
+    return ', '.join(f'{names.get(v.ref(), v.name)} {list(v.shape)}' for v in variables)
 
 
 def _whole(gradients):

@@ -11,7 +11,6 @@ import pathlib
 import shutil
 
 import numpy as np
-import tensorflow as tf
 
 import card
 import commandline
@@ -19,7 +18,7 @@ import evaluation
 import files
 import provenance
 from config import UserError
-from optimisers import Optimiser
+from optimisers import named
 
 # A variable is stored in half precision where that moves none of its values by more than this
 # share of its largest: all but those that are too large or too small for float16.
@@ -31,19 +30,11 @@ NUMBERS = {'step': np.int64, 'updates': np.int64, 'seconds': np.float64}
 
 def variables(agent):
     """name -> variable, of all networks, slow copies and temperatures of an agent."""
-    view, found, seen = tf.train.TrackableView(agent), {}, set()
-
-    def walk(part, path):
-        if id(part) in seen or isinstance(part, Optimiser):
-            return
-        seen.add(id(part))
-        if not isinstance(part, tf.Variable):
-            for name, inside in view.children(part).items():
-                walk(inside, f'{path}/{name}')
-        elif part.dtype.is_floating:
-            found[path] = part
-    for name in ('world', 'behaviour', 'learners'):
-        walk(getattr(agent, name), name)
+    found = {}
+    for name in 'world', 'behaviour', 'learners':
+        known = {variable.ref() for variable in found.values()}
+        found |= {path: variable for path, variable in named(getattr(agent, name), name).items()
+                  if variable.ref() not in known}
     return found
 
 

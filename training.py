@@ -88,9 +88,11 @@ def main(experiment):
 
 
 def dry_run(experiment):
-    """Build everything and print what it is: sensors, sizes, memory and disk."""
+    """Build everything, the graph of an update too, which finds what is wrong in a method of one's
+    own; and print what it is: sensors, sizes, memory and disk."""
     config, computing = experiment.config, experiment.device  # a batch that it cannot share: first
     description, agent = experiment.description, experiment.agent()
+    agent.trace(config.batch, config.length, description.observation_space)
     print(f'{experiment.title}, preset {config.preset}, {agent.compute.name} products on '
           f'{computing}')
     print('\nsensors')
