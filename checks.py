@@ -56,8 +56,8 @@ def unused(config, chosen):
             not config.refine_actions, ('refine_rate', 'refine_steps', 'refine_plan')),
         'without --use_sac': (
             not config.use_sac, ('sac_weight', 'critic_rate', 'temperature_rate')),
-        'without --natural and the image': (
-            not config.natural or 'image' not in sensors, ('natural_variety',)),
+        'without --natural and a picture in colour': (
+            not (config.natural and configuration.coloured(sensors)), ('natural_variety',)),
         'with --no-use_dreamer': (
             not config.use_dreamer, ('entropy_bonus', 'sac_weight', 'actor_gradient')),
         'with one candidate, which is the action itself': (

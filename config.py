@@ -23,7 +23,8 @@ class UserError(Exception):
 class Sensor:
     """One row of the sensor table.
 
-    kind: 'picture' (height, width, channels), 'vector' (values,), or 'spectrum' (values,), whose
+    kind: 'picture' (height, width, channels), of distances where the unit is metres and otherwise
+    of colours, 'vector' (values,), or 'spectrum' (values,), whose
     values are frequencies, the lowest first.
     unit: of the raw values, for axes and documents.
     scale, offset: the model reads `raw * scale + offset`.
@@ -38,6 +39,11 @@ class Sensor:
     bound_weight: float
     by_name: bool = False
 
+    @property
+    def distances(self):
+        """Whether it is a picture of distances, and not of colours."""
+        return self.kind == 'picture' and self.unit == 'metres'
+
 
 # Encoders, experts, presence flags, scaling, decoders and logs are loops over this table:
 # a new sensor is a row here and an observation of the same name in the environment.
@@ -48,6 +54,12 @@ SENSORS = {
     'proprioception': Sensor('vector', 'own units', 1.0, 0.0, bound_weight=1.0, by_name=True),
     'audio': Sensor('spectrum', 'decibels', 1 / 40, 0.0, bound_weight=0.001, by_name=True),
 }
+
+
+def coloured(names):
+    """The sensors among `names` that are pictures in colour: what natural videos are put into."""
+    return [name for name in names if name in SENSORS
+            and SENSORS[name].kind == 'picture' and not SENSORS[name].distances]
 
 
 def flag(sensor):

@@ -28,9 +28,9 @@ def depth_span(metres):
 def pixels(sensor, raw, span=None):
     """Raw pictures [..., height, width, channels] as uint8 [..., height, width, 3].
 
-    span: for depth the distances of black and white; default: those of the pictures.
+    span: for distances those of black and white; default: those of the pictures.
     """
-    if sensor == 'depth':
+    if SENSORS[sensor].distances:
         span = span or depth_span(raw)
         low, high = np.log(span)
         metres = np.clip(np.asarray(raw, np.float32), *span)

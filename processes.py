@@ -18,7 +18,7 @@ import gymnasium.vector
 import numpy as np
 import tqdm
 
-from config import SENSORS, UserError
+from config import SENSORS, UserError, coloured
 from environments import Broken
 from workers import Died, Worker, arrays, checked, end_with_parent, shared, work
 from wrappers import background_videos, make
@@ -60,7 +60,7 @@ def _describe(sender, config):
     sys.unraisablehook = lambda _: None
     try:
         env = make(config, 'valid', config.seed)
-        if config.natural and 'image' in env.observation_space.spaces and not config.judging:
+        if config.natural and coloured(env.observation_space.spaces) and not config.judging:
             background_videos(config, 'train')
         checked(env.reset()[0])
         spaces = env.observation_space

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 
 import faults
-from config import LONGEST_DROP, SENSORS, UserError, flag, ratios, resolve
+from config import LONGEST_DROP, SENSORS, UserError, coloured, flag, ratios, resolve
 from environments import family
 
 FOREGROUND = 100  # a pixel whose red value is above this belongs to the body
@@ -31,7 +31,7 @@ def dark(image):
 
 
 class NaturalBackground(gymnasium.Wrapper):
-    """Replaces the background of the image by a video.
+    """Replaces the background of the pictures in colour by a video.
 
     videos: uint8 (videos, frames, 3, 64, 64), as `natural.load` returns them.
 
@@ -48,6 +48,7 @@ class NaturalBackground(gymnasium.Wrapper):
         self._videos = np.ascontiguousarray(np.moveaxis(videos, 2, -1))
         self._random = _generator(seed, 1)
         self._background = getattr(env.unwrapped, 'background', dark)
+        self._pictures = coloured(env.observation_space.spaces)
 
     def reset(self, *, seed=None, options=None):
         if seed is not None:
@@ -59,19 +60,21 @@ class NaturalBackground(gymnasium.Wrapper):
             if self._random.integers(2):
                 self._video = self._video[:, :, ::-1]
             self._pace = self._random.choice([-1, 1]) * self._random.integers(1, FASTEST + 1)
-        self._compose(observation['image'])
+        self._compose(observation)
         return observation, info
 
     def step(self, action):
         observation, *rest = self.env.step(action)
         self._frame = (self._frame + self._pace) % len(self._video)
-        self._compose(observation['image'])
+        self._compose(observation)
         return observation, *rest
 
-    def _compose(self, image):
-        # A mask as large as the image is twice as fast as one that is broadcast over colours.
-        background = np.repeat(self._background(image), 3).reshape(image.shape)
-        np.copyto(image, self._video[self._frame], where=background)
+    def _compose(self, observation):
+        for name in self._pictures:
+            image = observation[name]
+            # A mask as large as the image is twice as fast as one that is broadcast over colours.
+            background = np.repeat(self._background(image), 3).reshape(image.shape)
+            np.copyto(image, self._video[self._frame], where=background)
 
 
 class Corruption(gymnasium.Wrapper):
@@ -210,7 +213,7 @@ def make(config, split, seed):
     stream.
     """
     env = family(config.task).make(config, seed)
-    if config.natural and 'image' in env.observation_space.spaces:
+    if config.natural and coloured(env.observation_space.spaces):
         env = NaturalBackground(
             env, background_videos(config, split), seed, config.natural_variety)
     if config.corrupt:

@@ -299,7 +299,7 @@ class ControlSuite(gymnasium.Env):
         self.environment.reset()
         self._steps = 0
         if self.ear:
-            self.ear.begin(self._noises)
+            self.ear.begin(self.random('sound'))
         observation, info = self._observe()
         return checked_pictures(observation), info
 
@@ -325,9 +325,16 @@ class ControlSuite(gymnasium.Env):
     def close(self):
         self.physics.free()
 
+    def random(self, name):
+        """The generator of what the sensor `name` draws, begun anew by each seed, so that an
+        episode is repeated by its seed and its actions."""
+        if name not in self._streams:
+            self._streams[name] = np.random.default_rng([self._seeded, *name.encode()])
+        return self._streams[name]
+
     def _seed(self, seed):
         self.environment.task._random = np.random.RandomState(seed)
-        self._noises = np.random.default_rng([seed, *b'sound'])
+        self._seeded, self._streams = seed, {}
 
     def _observe(self):
         info = {}

@@ -171,16 +171,17 @@ DEPTH = gymnasium.spaces.Box(0, np.inf, (SIZE, SIZE, 1), np.float16)
 def reader(sensor, keys, plain):
     """The reader of `sensor` from the parts `keys` of `plain` (key -> space), or None where they
     are not of its kind."""
+    row = SENSORS[sensor]
     if RENDER in keys and RENDER not in plain:  # no part of the observation
-        alone = keys == [RENDER] and SENSORS[sensor].kind == 'picture' and sensor != 'depth'
+        alone = keys == [RENDER] and row.kind == 'picture' and not row.distances
         return Rendered() if alone else None
     first = plain[keys[0]]
-    if SENSORS[sensor].kind != 'picture':
+    if row.kind != 'picture':
         fit = all(spaces.width(plain[key]) for key in keys)
         return Vector({key: plain[key] for key in keys}) if fit else None
-    if sensor == 'depth' and len(keys) == 1 and spaces.channels(first) == 1:
+    if row.distances and len(keys) == 1 and spaces.channels(first) == 1:
         return Part(keys[0], DEPTH, spaces.distances)
-    if sensor != 'depth' and len(keys) == 1 and spaces.is_picture(first):
+    if not row.distances and len(keys) == 1 and spaces.is_picture(first):
         return Part(keys[0], IMAGE, spaces.picture)
     return None
 

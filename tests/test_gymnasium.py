@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import commandline
 import environments
+import pictures
 import wrappers
 from config import SENSORS, Method, UserError
 from environments import atari, gymnasium_tasks, spaces
@@ -106,6 +107,21 @@ def test_a_new_picture_in_the_table_of_sensors_is_one_of_a_task_too(monkeypatch)
         assert seen['wrist'].shape == (64, 64, 3) and seen['wrist'].dtype == np.uint8
         key = 'side' if words[1] == 'wrist=side' else 'image'
         assert seen['wrist'].any() == (key == 'image') and seen['image'].any() != (key == 'image')
+
+
+def test_a_new_picture_of_distances_is_read_and_drawn_as_depth_is(monkeypatch):
+    row = dataclasses.replace(SENSORS['depth'], by_name=True)
+    for name, words in ('wrist', ['--sensor_map', 'wrist=far']), ('far', []):
+        monkeypatch.setitem(SENSORS, name, row)
+        seen = made('gym_corridor:Cameras-v0', *words).reset()[0]
+        assert seen[name].shape == (64, 64, 1) and seen[name].dtype == np.float16
+        with pytest.raises(UserError, match='cannot be the wrist'):  # colours are no distances
+            made('gym_corridor:Cameras-v0', '--sensor_map', 'wrist=frames')
+        metres = np.geomspace(1, 8, 64 * 64).reshape(64, 64, 1)
+        np.testing.assert_array_equal(
+            pictures.pixels(name, metres), pictures.pixels('depth', metres))
+        monkeypatch.delitem(SENSORS, name)
+        monkeypatch.setitem(SENSORS, 'wrist', row)
 
 
 @pytest.mark.parametrize('shape, kind, channels', [

@@ -58,6 +58,22 @@ def test_background_is_a_plain_loop_over_pixels():
     assert sum(np.array_equal(result, picture) for picture in expected) == 1
 
 
+def test_a_second_camera_has_the_background_too_and_distances_have_none(monkeypatch):
+    """Or an agent would see by it what the first is distracted from."""
+    for name, unit in ('side', 'intensity'), ('far', 'metres'):
+        monkeypatch.setitem(
+            wrappers.SENSORS, name, dataclasses.replace(wrappers.SENSORS['image'], unit=unit))
+    stub = Stub(np.zeros((64, 64, 3), np.uint8))
+    stub.observation_space = gymnasium.spaces.Dict(
+        dict.fromkeys(('image', 'side', 'far'), stub.observation_space['image']))
+    stub.reset = lambda **_: ({name: np.zeros((64, 64, 3), np.uint8)
+                               for name in ('image', 'side', 'far')}, {})
+    env = wrappers.NaturalBackground(stub, np.full((1, 2, 3, 64, 64), 7, np.uint8))
+    for observation in env.reset()[0], env.step(None)[0]:
+        assert {name: np.unique(value).tolist() for name, value in observation.items()} == {
+            'image': [7], 'side': [7], 'far': [0]}
+
+
 def test_background_advances_wraps_and_changes():
     # Frame f of video v is of colour 10 v + f throughout.
     videos = np.zeros((4, 5, 3, 64, 64), np.uint8)
