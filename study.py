@@ -157,7 +157,10 @@ def planned(own, rest, token):
                     words, settings = suited(words, method, used, why)
                     saved = os.path.join(folder, 'config.json')
                     if os.path.exists(saved):
-                        commandline.check_resume(settings, name, saved)
+                        before = commandline.check_resume(settings, name, saved)
+                        if changed := commandline.changes(before, settings):
+                            raise UserError('the run that is there has other settings than '
+                                            f'{changed}; choose another --logdir')
                     if own.test:
                         judged(settings, own)
                 except UserError as error:

@@ -17,6 +17,7 @@ import helpers
 import pytest
 from rich.console import Console
 
+import commandline
 import config
 import jobs
 import overview
@@ -137,6 +138,21 @@ def test_a_mistake_is_a_line_before_anything_begins(words, line):
     with pytest.raises(UserError) as error:
         plan(*words)
     assert line in str(error.value)
+
+
+def test_a_run_that_is_there_is_not_done_by_other_settings(tmp_path):
+    words = ['--logdir', str(tmp_path), '--methods', 'dreamer', '--seeds', '0', '--no-natural']
+    folder = tmp_path / 'dmc_walker_walk/dreamer/0'
+    folder.mkdir(parents=True)
+    own, rest = study.arguments([*words, '--reward_weight', '5'])
+    (planned,) = study.planned(own, rest, '')
+    settings = commandline.parse(variants.method_of('dreamer'), list(planned.words))
+    commandline.save(settings, 'dreamer', str(folder / 'config.json'))
+    # Longer, or computed otherwise, it is the same.
+    for same in [], ['--steps', '3000000'], ['--envs', '2']:
+        study.planned(*study.arguments([*words, '--reward_weight', '5', *same]), '')
+    with pytest.raises(UserError, match=r'0: the run .* reward_weight 1.0 \(5.0 before\); choose'):
+        study.planned(*study.arguments(words), '')
 
 
 def test_a_study_has_a_folder():
