@@ -19,7 +19,7 @@ import sharing
 import tools
 import variants
 from agent import Agent
-from config import UserError, flag
+from config import SENSORS, UserError, flag
 from models import Representation
 
 
@@ -197,6 +197,10 @@ class Trained:
         `state`.
         """
         shapes, spaces = self.experiment.shapes, self.experiment.description.observation_space
+        known = {*shapes, *SENSORS}  # also a sensor that this agent has no use for
+        if strange := observation.keys() - known - set(map(flag, known)) - {'is_first'}:
+            raise ValueError(f'{min(map(str, strange))} is no sensor; the agent has '
+                             f'{", ".join(shapes)}')
         given = {sensor: np.asarray(observation[sensor]) for sensor in shapes
                  if observation.get(sensor) is not None}
         if not given:
@@ -208,7 +212,9 @@ class Trained:
         for sensor, shape in shapes.items():
             raw = given.get(sensor, np.zeros((count, *shape)))
             if raw.shape not in ((count, *shape), shape if alone else None):
-                raise ValueError(f'{sensor} is {list(raw.shape)}, not {[count, *shape]}')
+                raise ValueError(
+                    f'{sensor} is {list(raw.shape)}; it has to be {list(shape)} of one robot, or '
+                    f'[N, {", ".join(map(str, shape))}] of N, as the others')
             present = np.zeros((count, 1), np.float32)
             if sensor in given:
                 told = observation.get(flag(sensor))

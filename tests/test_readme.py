@@ -47,10 +47,11 @@ def test_readme_shows_mummis_own_code():
 
 
 def test_readme_is_short_and_names_every_file():
-    assert len(README.splitlines()) <= 150
     files = {path.name for path in ROOT.glob('*.py')}
     table = README[README.index('## The files'):README.index('## Where to read on')]
     assert files <= set(re.findall(r'`(\w+\.py)`', table))
+    # The table grows with the files, those of one's own too.
+    assert len(README.replace(table, '').splitlines()) <= 122
 
 
 def test_every_page_of_docs_is_linked_from_the_readme():

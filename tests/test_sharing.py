@@ -261,8 +261,13 @@ def test_one_robot_alone_acts_as_one_of_many_and_may_lack_a_sensor(shared):
             trained.policy({'touch': seen[0]}, after)
         with pytest.raises(ValueError, match='at least one of touch'):
             trained.policy({'image': seen})
-        with pytest.raises(ValueError, match='touch is'):
-            trained.policy({'touch': seen[:, :3]})
+        for part in seen[:, :3], seen[0, :3]:
+            with pytest.raises(ValueError, match=r'touch is .* \[6\] of one .* \[N, 6\] of N'):
+                trained.policy({'touch': part})
+        for name in 'tuoch', 'tuoch_flag':
+            with pytest.raises(ValueError, match=f'{name} is no sensor; the agent has touch'):
+                trained.policy({'touch': seen, name: seen})
+        trained.policy({'touch': seen, 'image': None, 'depth_flag': 0})  # as a wider robot has them
 
 
 @pytest.mark.parametrize('values', [[0.5, 0, 0], [-1, 0, 0], [256, 0, 0], [np.nan, 0, 0]])
