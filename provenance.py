@@ -1,6 +1,7 @@
 """Where a run comes from: the revision of the code, and the command that makes another like it.
 Nothing here imports TensorFlow or the simulator."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -8,18 +9,33 @@ import subprocess
 import variants
 from config import FIELDS, PRESETS
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+
 
 def revision():
-    """The revision of this code, as 65396d3 (with + where it was changed since); '' where it is
-    in no repository."""
+    """The revision of this code, as 65396d3, or where it was changed since 65396d3+1f0c2a, by what
+    was changed; '' where it is in no repository."""
     try:
-        said = subprocess.run(
-            ['git', 'describe', '--always', '--dirty=+', '--exclude=*'],
-            cwd=os.path.dirname(os.path.abspath(__file__)), capture_output=True, timeout=20,
-            check=True, text=True, env=os.environ | {'GIT_OPTIONAL_LOCKS': '0'}).stdout.strip()
+        said = _git('describe', '--always', '--dirty=+', '--exclude=*').decode().strip()
+        return said + (_changed() if said.endswith('+') else '')
     except (OSError, ValueError, subprocess.SubprocessError):
         return ''
-    return said
+
+
+def _changed():
+    """Six digits for what is not committed of the code, new files included."""
+    new = _git('ls-files', '-z', '--others', '--exclude-standard', '*.py').decode().split('\0')
+    texts = [_git('diff', '--no-ext-diff', 'HEAD', '--', '*.py')]
+    for name in filter(None, new):
+        with open(os.path.join(HERE, name), 'rb') as file:
+            texts += [name.encode(), file.read()]
+    return hashlib.sha1(b'\0'.join(texts)).hexdigest()[:6]
+
+
+def _git(*words):
+    return subprocess.run(
+        ['git', *words], cwd=HERE, capture_output=True, timeout=20, check=True,
+        env=os.environ | {'GIT_OPTIONAL_LOCKS': '0'}).stdout
 
 
 def history(path):

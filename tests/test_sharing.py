@@ -6,6 +6,7 @@ import pathlib
 import random
 import re
 import shutil
+import subprocess
 import tokenize
 import types
 
@@ -475,6 +476,35 @@ def test_a_failed_export_leaves_nothing(judged, tmp_path, monkeypatch):
     with pytest.raises(UserError, match='cannot write .* \\(full\\)'):
         exported(judged, tmp_path / 'agent')
     assert not list(tmp_path.iterdir())
+
+
+def test_code_that_is_not_committed_is_told_apart(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@b', *words], cwd=tmp_path,
+                       check=True, capture_output=True)
+    monkeypatch.setattr(provenance, 'HERE', str(tmp_path))
+    assert provenance.revision() == ''
+    (tmp_path / 'one.py').write_text('1')
+    git('init')
+    git('add', '.')
+    git('commit', '-m', 'one')
+    found = [provenance.revision()]
+    (tmp_path / 'notes.txt').write_text('of no matter')
+    assert provenance.revision() == found[0] and re.fullmatch(r'[0-9a-f]{7,}', found[0])
+    for name, text in ('one.py', '2'), ('one.py', '3'), ('two.py', '4'), ('two.py', '5'):
+        (tmp_path / name).write_text(text)
+        found.append(provenance.revision())
+        assert re.fullmatch(found[0] + r'\+[0-9a-f]{6}', found[-1]) and found.count(found[-1]) == 1
+    assert provenance.revision() == found[-1]
+
+
+def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, monkeypatch, capsys):
+    said = []
+    for now, steps in ('aaa', 40), ('aaa', 60), ('bbb', 80), ('', 100):
+        monkeypatch.setattr(provenance, 'revision', lambda now=now: now)
+        stubs.trained(tmp_path / 'run', '--steps', str(steps))
+        said.append([line for line in capsys.readouterr().out.splitlines() if 'code' in line])
+    assert said == [[], [], ['note: from here on the run has other code: bbb'], []]
 
 
 def test_the_revisions_of_a_run_are_kept_in_its_order(tmp_path, monkeypatch):
