@@ -320,14 +320,17 @@ def condition_name(condition, key):
 
 
 def settings_of(run):
+    lacked = FREE | variants.lacks(run.script)
     return {name: json.dumps(value, sort_keys=True)
-            for name, value in dataclasses.asdict(run.config).items() if name not in FREE}
+            for name, value in dataclasses.asdict(run.config).items() if name not in lacked}
 
 
 def differences(runs):
-    """Names of the settings in which `runs` differ, apart from `task` and those in FREE."""
+    """Names of the settings in which `runs` differ, apart from those in FREE; one that a method has
+    not is none."""
     settings = [settings_of(run) for run in runs]
-    return [name for name in settings[0] if len({values[name] for values in settings}) > 1]
+    return [name for name in config.FIELDS
+            if len({values[name] for values in settings if name in values}) > 1]
 
 
 def comparable(runs):

@@ -101,15 +101,27 @@ def method_of(name):
 
 
 @functools.cache
+def known(method):
+    """`method_of`, or None also where the script cannot be read."""
+    try:
+        return method_of(method)
+    except UserError:
+        return None
+
+
 def plans(method):
     """Whether runs of the script of that name plan their actions where nothing else is typed; None
     where no script tells."""
-    try:
-        found = method_of(method)
-    except UserError:
-        return None
+    found = known(method)
     return found and bool(found.defaults.get(
         'refine_actions', configuration.Config.refine_actions))
+
+
+def lacks(method):
+    """The options that the script of that name has not, being of others, as far as is known."""
+    found = known(method)
+    return {name for name, field in FIELDS.items()
+            if found and field.metadata['own'] and name not in found.own}
 
 
 def name(method, config):

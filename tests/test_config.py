@@ -990,11 +990,11 @@ def test_an_ablation_is_called_what_it_is(method, words, name):
 def test_planning_is_not_named_where_no_script_says_what_is_usual(tmp_path, monkeypatch):
     monkeypatch.setattr(variants, 'HERE', str(tmp_path))
     (tmp_path / 'broken.py').write_text('METHOD = Method(')
-    variants.plans.cache_clear()
+    variants.known.cache_clear()
     for planning in True, False:
         for method in 'elsewhere', 'broken':
             assert variants.name(method, config.Config(refine_actions=planning)) == method
-    variants.plans.cache_clear()
+    variants.known.cache_clear()
 
 
 @pytest.mark.parametrize('words', [

@@ -399,7 +399,7 @@ def test_other_settings_are_left_out(tmp_path, capsys):
     make(tmp_path, seed=0, precision='float32', envs=1)
     make(tmp_path, seed=1, precision='bfloat16', envs=4)
     odd = make(tmp_path, seed=2, miss_ratio={'image': 0.5}, horizon=9)
-    make(tmp_path, method='dreamer', horizon=9)
+    make(tmp_path, method='dreamer', horizon=9, expert_width=7)  # which Dreamer has not
     groups = logs.load([tmp_path])
     assert [run.config.seed for run in groups[WALK]['mummi']] == [0, 1]
     printed = capsys.readouterr().out.splitlines()
