@@ -745,6 +745,26 @@ def test_interval_holds_95_percent_of_skewed_returns_of_few_runs():
     assert min(held.values()) > 0.88 and max(held.values()) < 0.996, held
 
 
+def test_interval_holds_for_runs_like_those_of_the_study():
+    """Of four runs of one task and three of each other, with the means and deviations that
+    results/study found, whatever the shape of their distribution."""
+    random, held = np.random.default_rng(0), []
+    designs = {'mummi': ((0.52, 0.255, 0.145, 0.175), (0.075, 0.06, 0.06, 0.07)),
+               'cvrl': ((0.48, 0.24, 0.115, 0.17), (0.1, 0.06, 0.03, 0.065)),
+               'dreamer': ((0.245, 0.135, 0.075, 0.04), (0.03, 0.07, 0.03, 0.02))}
+    for means, deviations in designs.values():
+        for shape in (2, 5), (4, 1), (0.8, 3):
+            tasks = []
+            for mean, deviation, count in zip(means, deviations, (4, 3, 3, 3)):
+                drawn = random.beta(*shape, (10_000, count))
+                tasks.append(mean + deviation * (drawn - drawn.mean()) / drawn.std())
+            truth = summaries.interquartile_mean(np.concatenate(tasks, 1), 1).mean()
+            found = np.array([summaries.interval([task[draw] for task in tasks])
+                              for draw in range(1000)])
+            held.append(np.mean((found[:, 1] <= truth) & (truth <= found[:, 2])))
+    assert min(held) > 0.92 and 0.94 < np.mean(held) < 0.97, held
+
+
 def extremes(tmp_path, monkeypatch, **settings):
     """Figure's name -> list of (lowest, highest) of its axes, of what `make` was told."""
     found = {}
