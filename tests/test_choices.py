@@ -250,7 +250,7 @@ def test_nothing_is_learned_softly_of_actions_at_the_end_of_an_episode(eager):
     found = []
     soft.temperature = types.SimpleNamespace(
         trained=(soft.log_temperature,), scaled=lambda loss: loss,
-        update=lambda gradients: found.append(float(gradients[0])))
+        update=lambda gradients, within: found.append(float(gradients[0])))
     soft.learn(latents(agent), helpers.tensors(batch), agent.random)
     assert found[0] > 0
 
