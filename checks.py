@@ -59,7 +59,7 @@ def unused(config, chosen):
         'without --natural and a picture in colour': (
             not (config.natural and configuration.coloured(sensors)), ('natural_variety',)),
         'with --no-use_dreamer': (
-            not config.use_dreamer, ('entropy_bonus', 'sac_weight', 'actor_gradient')),
+            not config.use_dreamer, ('entropy_bonus', 'actor_gradient')),
         'with one candidate, which is the action itself': (
             config.search_candidates == 1, ('search_candidates',)),
         'with --kl_balance 1': (config.kl_balance == 1, ('free_nats',)),

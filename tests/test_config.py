@@ -364,7 +364,7 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(
     (['--sac_weight', '0.3'], ['--sac_weight does nothing without --use_sac']),
     *((['--use_sac', '--no-use_dreamer', f'--{name}', value], [
         f'--{name} does nothing with --no-use_dreamer']) for name, value in (
-            ('entropy_bonus', '1'), ('sac_weight', '10'), ('actor_gradient', 'reinforce'))),
+            ('entropy_bonus', '1'), ('actor_gradient', 'reinforce'))),
     (['--search_candidates', '1'], ['--search_candidates does nothing with one candidate']),
     (['--withhold', '1'], ['--withhold does nothing', 'all at a chance of 1']),
     (['--kl_balance', '1', '--free_nats', '5'], ['--free_nats does nothing with --kl_balance 1']),
