@@ -17,19 +17,20 @@ def revision():
     was changed; '' where it is in no repository."""
     try:
         said = _git('describe', '--always', '--dirty=+', '--exclude=*').decode().strip()
-        return said + (_changed() if said.endswith('+') else '')
+        changed = _changed()
+        return f'{said.rstrip("+")}+{changed}' if changed else said
     except (OSError, ValueError, subprocess.SubprocessError):
         return ''
 
 
 def _changed():
-    """Six digits for what is not committed of the code, new files included."""
+    """Six digits for what is not committed of the code, new files included; '' where all is."""
     new = _git('ls-files', '-z', '--others', '--exclude-standard', '*.py').decode().split('\0')
     texts = [_git('diff', '--no-ext-diff', 'HEAD', '--', '*.py')]
     for name in filter(None, new):
         with open(os.path.join(HERE, name), 'rb') as file:
             texts += [name.encode(), file.read()]
-    return hashlib.sha1(b'\0'.join(texts)).hexdigest()[:6]
+    return hashlib.sha1(b'\0'.join(texts)).hexdigest()[:6] if any(texts) else ''
 
 
 def _git(*words):

@@ -269,10 +269,9 @@ class Trainer:
         if changed:
             self.say(f'note: from here on the run has other settings: {changed}')
             change = f'from step {self.step:,} on: {changed}'
-        history = provenance.continued(path, change)
-        if before and (new := [one for one in history['revisions']
-                               if one not in provenance.history(path)['revisions']]):
-            self.say(f'note: from here on the run has other code: {new[-1]}')
+        known, history = provenance.history(path), provenance.continued(path, change)
+        if before and history['revisions'] != known['revisions']:
+            self.say(f'note: from here on the run has other code: {history["revisions"][-1]}')
         commandline.save(self.config, self.experiment.method.name, path, history)
 
     def __enter__(self):

@@ -491,7 +491,8 @@ def test_code_that_is_not_committed_is_told_apart(tmp_path, monkeypatch):
     found = [provenance.revision()]
     (tmp_path / 'notes.txt').write_text('of no matter')
     assert provenance.revision() == found[0] and re.fullmatch(r'[0-9a-f]{7,}', found[0])
-    for name, text in ('one.py', '2'), ('one.py', '3'), ('two.py', '4'), ('two.py', '5'):
+    # A new file alone, as a method of one's own is, and changes of one that is known.
+    for name, text in ('two.py', '4'), ('two.py', '5'), ('one.py', '2'), ('one.py', '3'):
         (tmp_path / name).write_text(text)
         found.append(provenance.revision())
         assert re.fullmatch(found[0] + r'\+[0-9a-f]{6}', found[-1]) and found.count(found[-1]) == 1
