@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 import replicas
+from csv_log import COLUMN
 from dynamics import State
 from learners import BehaviourLearner, PictureLearner, WorldLearner
 from models import ActorCritic, WorldModel, united
@@ -10,7 +11,6 @@ from networks import tfd
 from planning import Planner
 from precision import Precision, compute_type
 from soft_actor_critic import SoftActorCritic
-from tools import COLUMN
 
 # What training.py writes beside the numbers of an update.
 ROW = 'step', 'updates', 'seconds', 'updates_per_second'

@@ -6,7 +6,7 @@ import shlex
 
 import provenance
 import variants
-from logs import condition_name, told
+from texts import condition_name, told
 
 
 @dataclasses.dataclass(frozen=True)

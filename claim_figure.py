@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 import drawing
 import files
-from drawing import BLUE, GREY, ORANGE, VERMILION
+from palette import BLACK, BLUE, GREY, ORANGE, VERMILION
 
 SENSORS = ('camera', 'range')
 NAMES = {
@@ -246,7 +246,7 @@ def draw_probes(axes, numbers, highest):
             axes.annotate(f'{value:.2f}', (place + side, min(value, 0.94 * highest)),
                           ha='center', va='bottom',
                           fontsize=8)
-    axes.axhline(numbers['chance'], color=drawing.BLACK, linewidth=0.8, linestyle=':',
+    axes.axhline(numbers['chance'], color=BLACK, linewidth=0.8, linestyle=':',
                  label='without looking')
     axes.set_xticks(range(2), [HEARD[sensor] for sensor in SENSORS])
     axes.set(xlabel='the sensor that is read', ylabel='error, metres')

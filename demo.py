@@ -68,7 +68,7 @@ def show(trained, folder):
     of the pictures."""
     import evaluation
     import inspection
-    from logs import told
+    from texts import told
     experiment = trained.experiment
     config, sensors = experiment.config, list(experiment.sensors)
     decisions = environments.time_limit(config) // config.action_repeat
@@ -118,7 +118,8 @@ def draw(episode, trust, sensors, folder, title):
     import pictures
     import tools
     from config import flag
-    from drawing import BLUE, new_figure, shade, write
+    from drawing import new_figure, shade, write
+    from palette import BLUE
     frames = pictures.seen(episode)
     folder.mkdir(parents=True, exist_ok=True)
     with files.writing(folder / 'episode.gif') as file:

@@ -1,4 +1,4 @@
-"""What all figures share: the palette, panels with their axes, sheets of frames.
+"""What all figures share: panels with their axes, sheets of frames.
 
 Figures are made without pyplot, so that no screen is asked for and nothing stays open. A text is
 drawn letter by letter, whatever it holds: none of it is read as mathematics.
@@ -15,26 +15,13 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, Multiple
 from matplotlib.transforms import ScaledTranslation
 
 import files
+from palette import COLOURS, GREY, MORE_COLOURS, OTHER_COLOURS
 
-# Okabe and Ito's palette, which stays apart under the common kinds of colour blindness.
-BLUE, ORANGE, GREEN, PURPLE = '#0072B2', '#E69F00', '#009E73', '#CC79A7'
-VERMILION, SKY, BLACK, GREY = '#D55E00', '#56B4E9', '#000000', '#808080'
-PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
-# For many curves: of Paul Tol's, the ones that are not like those above.
-MORE_COLOURS = ('#882255', '#999933', '#332288')
-# Of the methods, the same in every figure.
-COLOURS = {'mummi': BLUE, 'cvrl': ORANGE, 'dreamer': GREEN}
-OTHER_COLOURS = (PURPLE, VERMILION, SKY, BLACK)
 MARKERS = 'osD^vPX'
 LEGEND_LINE = 0.17  # inches
 LEGEND_LINES = 4  # for which a figure has room
 
 matplotlib.rcParams['text.parse_math'] = False  # a $ in a value or a name is a $
-
-
-def rgb(colour):
-    """A colour as (red, green, blue) from 0 to 255."""
-    return tuple(round(255 * part) for part in matplotlib.colors.to_rgb(colour))
 
 
 def styles(methods):

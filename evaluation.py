@@ -13,8 +13,8 @@ import faults
 import files
 from acting import Driver, evaluate, summary
 from config import UserError, flag
-from logs import condition_name, told
 from pictures import LONGEST
+from texts import condition_name, told
 
 # Environments that test in parallel, where the run's own --envs are fewer.
 ENVIRONMENTS = 5

@@ -20,9 +20,10 @@ import pictures
 import tools
 from acting import AgentPolicy, Driver, summary
 from config import SENSORS, flag
-from drawing import BLUE, GREEN, PALETTE, VERMILION, new_figure, shade, sheet, write
+from drawing import new_figure, shade, sheet, write
 from environments.sound import RATE
-from logs import told
+from palette import BLUE, GREEN, PALETTE, VERMILION
+from texts import told
 
 DOTS = 110  # an inch
 LONGEST_NAME = 120  # letters of a folder

@@ -8,7 +8,6 @@ import codecs
 import collections
 import dataclasses
 import json
-import math
 import os
 import textwrap
 
@@ -22,6 +21,7 @@ import files
 import provenance
 import variants
 from config import FREE, UserError  # the runs of one curve may differ in the settings FREE
+from texts import short
 
 OPTIONS = tuple(config.FIELDS)
 METHODS = ('mummi', 'cvrl', 'dreamer')  # in the order of figures and tables
@@ -311,14 +311,6 @@ def methods_of(groups):
     return sorted({method for group in groups.values() for method in group}, key=order)
 
 
-def condition_name(condition, key):
-    """What --test judged under, in words: a ratio, or a sensor or fault as results.csv has it."""
-    if condition == 'ratio':
-        return f'drop-out chance {key:g}' if key else 'nothing missing'
-    return {'without': f'{key} gone', 'only': f'{key} alone',
-            'corrupt': f'fault {key}'.replace('+', ' + ')}[condition]
-
-
 def settings_of(run):
     lacked = FREE | variants.lacks(run.script)
     return {name: json.dumps(value, sort_keys=True)
@@ -347,20 +339,6 @@ def comparable(runs):
                              f'{getattr(kept[0].config, name)}' for name in names)
             print(f'{run.folder}: left out, its settings differ from the other runs: {said}')
     return kept
-
-
-def short(steps):
-    """Steps in few letters: 600, 120k, 1.25M; rounded down, so that unfinished shows."""
-    for size, letter in ((1e6, 'M'), (1e3, 'k')):
-        if steps >= size:
-            return f'{math.floor(steps / size * 1000 + 1e-6) / 1000:g}{letter}'
-    return f'{steps:g}'
-
-
-def told(value, like=None, digits=1):
-    """A return, or a deviation of returns that are `like` so much, as text: with two digits behind
-    the point where returns are below 10, as in tasks whose best is 1, and else with `digits`."""
-    return f'{value:.{2 if abs(value if like is None else like) < 10 else digits}f}'
 
 
 def progress(run):

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 import logs
+import texts
 
 FILE_INTERVAL = 60  # seconds between two tables where they go to a file
 EPISODES = 10  # of which the return and the speed of a run are shown
@@ -50,7 +51,7 @@ def row(job, ended):
     if state == 'running' and record.get('attempts', 1) > 1:
         where += f' (attempt {record["attempts"]})'
     return STATES.index(state), (
-        job.name, state, where, f'{step:,}', '' if value is None else logs.told(value),
+        job.name, state, where, f'{step:,}', '' if value is None else texts.told(value),
         f'{speed:.1f}' if speed and state == 'running' else '',
         '' if left is None else f'{int(left) // 3600}:{int(left) % 3600 // 60:02d} h')
 

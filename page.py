@@ -12,6 +12,7 @@ from PIL import Image
 
 import files
 import logs
+import texts
 
 # Videos are shown at half their size with at most so many frames, for pages that can be sent.
 FRAMES = 100
@@ -50,7 +51,7 @@ def table(header, rows):
 
 
 def markup(blocks):
-    """The markup of `summaries.blocks`: tables and paragraphs."""
+    """The markup of `comparison.blocks`: tables and paragraphs."""
     return '\n'.join(
         element('p', block) if isinstance(block, str) else table(*block) for block in blocks)
 
@@ -113,7 +114,7 @@ def videos(groups):
                 shown.append(picture(content, 'gif', said))
             if shown:
                 parts.append(element('h3', f'{task}, {method}, seed {run.config.seed}, '
-                                           f'{logs.short(steps)} steps'))
+                                           f'{texts.short(steps)} steps'))
                 parts.append(f'<div class="videos">{"".join(shown)}</div>')
     if beyond:
         said = (f'{len(beyond)} videos would make the page larger than {MOST / 1e6:.0f} MB of '
@@ -132,14 +133,14 @@ def runs_of(groups):
             rows.append([
                 task, method, ', '.join(sorted(str(run.config.seed) for run in runs)),
                 runs[0].config.preset, ', '.join(sorted({logs.progress(run) for run in runs})),
-                ', '.join(sorted({logs.short(run.judged) for run in runs if run.judged})) or '-',
+                ', '.join(sorted({texts.short(run.judged) for run in runs if run.judged})) or '-',
                 ', '.join(sorted(revisions)) or 'not written down'])
     return table(['task', 'method', 'seeds', 'preset', 'steps', 'judged at', 'revisions'], rows)
 
 
 def write(groups, outdir, figures, blocks):
     """Write index.html beside the figures of those names in `outdir`. blocks: of the tables, see
-    `summaries.blocks`."""
+    `comparison.blocks`."""
     def content(name):
         with open(os.path.join(outdir, name), 'rb') as file:
             return file.read()

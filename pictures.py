@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 
 from config import SENSORS, flag
-from drawing import GREEN, VERMILION, rgb
+from palette import GREEN, VERMILION, rgb
 
 # Depth is drawn on a logarithmic scale from the nearest distance, black, to the farthest, white,
 # of all that is drawn together: a reaching arm has all its depths within 10 cm, a walker from 2

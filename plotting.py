@@ -27,6 +27,7 @@ import commandline
 import files
 import page
 import references
+from comparison import write_csv, write_table
 from conditions import (
     RATIO_AXIS,
     draw_conditions,
@@ -35,7 +36,6 @@ from conditions import (
 )
 from config import LARGEST, UserError
 from drawing import (
-    GREY,
     hour_axis,
     legend,
     logarithmic,
@@ -54,16 +54,15 @@ from logs import (
     methods_of,
     outside,
     read_steps,
-    short,
 )
+from palette import GREY
 from summaries import (
     ENOUGH,
     aggregate,
     default_bin,
     learning_curve,
-    write_csv,
-    write_table,
 )
+from texts import short
 
 NAMED = 4  # so many methods have their names under their points
 # What metrics are drawn against: column, name of the axis.

@@ -7,8 +7,8 @@ holds has its rows once. Rows of what is done again are dropped; rows that lack 
 
 import numpy as np
 
+import csv_log
 import files
-import tools
 from acting import summary
 from config import flag
 
@@ -117,7 +117,7 @@ def _made(found, replay, progress, metrics, sensors, prefill):
         except ValueError:  # it will be set aside where it is drawn
             continue
         arrays['steps'] = np.array([episode.steps])
-        rows.append(tools.texts({
+        rows.append(csv_log.texts({
             'step': step,
             'updates': max((updates for at, updates in phases if at < step), default=0),
             'seconds': then if step == last else float(np.interp(step, steps, wall)),

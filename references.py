@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from config import UserError
-from drawing import GREY, shown
-from logs import short, text_of
+from drawing import shown
+from logs import text_of
+from palette import GREY
+from texts import short
 
 MARKERS = 'dph*<>8'  # others than the methods'
 FAR = 2.5  # times the last step of the curves: numbers beyond it stand at the margin

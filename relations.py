@@ -16,9 +16,9 @@ import pandas as pd
 from scipy import stats
 
 import commandline
+import comparison
 import drawing
 import files
-import summaries
 from config import LARGEST, UserError
 from logs import load_run, order, outside, read_steps, run_folders, say_absent, wanted
 
@@ -109,7 +109,7 @@ def draw(frame, at, returns, outdir):
         print(f'{task}, {metric}: {relation(part)}')
     drawing.save(figure, 'An early metric and the return of training episodes; a point a run, of '
                  'whatever settings', outdir, 'relations')
-    summaries.write_csv(frame, outdir, 'relations', float_format='%.4g')
+    comparison.write_csv(frame, outdir, 'relations', float_format='%.4g')
 
 
 def main(arguments=None):

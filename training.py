@@ -1,24 +1,19 @@
 """A run: set-up, the loop of collecting, training, evaluating and saving, and its errors."""
 
-import collections
 import dataclasses
 import errno
-import os
 import sys
 import time
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 import checks
 import commandline
-import config as configuration
+import dry_run
 import evaluation
-import files
-import inspection
+import opening
 import pictures
-import provenance
 import records
 import replay
 import sharing
@@ -30,12 +25,9 @@ from config import UserError
 from environments.sound import RATE
 from experiment import Progress
 from health import Health
-from logs import told
+from screen import Screen, say
+from texts import told
 
-# Returns of the last episodes whose mean stands beside the bar.
-RECENT = 10
-# Seconds between two prints of the progress bar when it goes to a file.
-FILE_INTERVAL = 15
 # What an error says where the system has no more: of open files, processes, memory.
 SHORT = errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM
 
@@ -50,10 +42,11 @@ def main(experiment):
     resumes = training * f'; the same command resumes {config.logdir}'
     try:
         if config.dry_run:
-            dry_run(experiment)
+            dry_run.show(experiment)
         elif config.test:
             evaluation.test(experiment)
         elif config.inspect:
+            import inspection  # and matplotlib, which training does without
             inspection.inspect(experiment)
         elif config.export:
             sharing.export(experiment)
@@ -87,62 +80,6 @@ def main(experiment):
         raise SystemExit(130) from None
 
 
-def dry_run(experiment):
-    """Build everything, the graph of an update too, which finds what is wrong in a method of one's
-    own; and print what it is: sensors, sizes, memory and disk."""
-    config, computing = experiment.config, experiment.device  # a batch that it cannot share: first
-    description, agent = experiment.description, experiment.agent()
-    agent.trace(config.batch, config.length, description.observation_space)
-    print(f'{experiment.title}, preset {config.preset}, {agent.compute.name} products on '
-          f'{computing}')
-    print('\nsensors')
-    for sensor, shape in experiment.shapes.items():
-        row, kind = configuration.SENSORS[sensor], description.observation_space[sensor].dtype
-        print(f'  {sensor:<22}{shape!s:<16}{kind!s:<9}{row.unit}')
-    choice = ' one of' * (not agent.actions.smooth)
-    print(f'  {"actions":<22}{description.action_space.shape}{choice}')
-    print('\ntrainable values')
-    for part, count in agent.parts().items():
-        print(f'  {part:<22}{count:>14,}')
-    entry = sum(
-        int(np.prod(space.shape)) * space.dtype.itemsize
-        for space in description.observation_space.values()) + 4 * (agent.actions.size + 3)
-    disk = entry * config.steps / config.action_repeat / 1e9
-    print('\nestimates')
-    print(f'  replay on disk        {disk:>10.2f} GB after {config.steps:,} steps')
-    print(f'  replay in memory      {min(disk, config.replay_memory):>10.2f} GB (--replay_memory)')
-    print(f'  one training batch    {entry * config.batch * config.length / 1e9:>10.2f} GB')
-    for advice in experiment.advice(agent):
-        print(f'\n{advice}')
-
-
-class Stream:
-    """An output of which what nobody reads, as after `| head`, is dropped: that ends no run."""
-
-    def __init__(self, output):
-        self.output = output
-
-    def write(self, text):
-        self._try(self.output.write, text)
-
-    def flush(self):
-        self._try(self.output.flush)
-
-    def _try(self, call, *words):
-        try:
-            call(*words)
-        except BrokenPipeError:
-            commandline.drop(self.output)
-
-    def __getattr__(self, name):
-        return getattr(self.output, name)
-
-    def __eq__(self, other):  # tqdm keeps lines and its bar apart where they go to one terminal
-        return self.output is getattr(other, 'output', other)
-
-    __hash__ = object.__hash__
-
-
 class Trainer:
     """Everything of a run in `config.logdir`; a context that closes what it opened."""
 
@@ -153,24 +90,24 @@ class Trainer:
         # ... or with the environment, or for its actions, shows before...
         self.sensors, _ = experiment.sensors, experiment.actions
         checks.logs_alone(self.folder)  # not all who train come by a command line
-        self._lock()  # ... anything is written
-        before = self._before()
+        self.lock = opening.locked(self.folder, say)  # ... anything is written
+        before = opening.before(config, experiment.method, self.folder)
         self.environments = experiment.environments(
             'train', config.envs, experiment.seeds('train', 0, 1)[0])
         self.valid = None
         self.replay = replay.Replay(
-            self.folder / 'episodes', config.action_repeat, config.replay_memory, self.say,
+            self.folder / 'episodes', config.action_repeat, config.replay_memory, say,
             config.across_episodes)
-        self._same_observations()
-        self.logger = tools.Logger(self.folder, self.say)
+        opening.same_observations(experiment.description, self.replay, self.folder)
+        self.logger = tools.Logger(self.folder, say)
         self.agent = experiment.agent()
         self.progress = Progress(self.agent)
         self.checkpoints = tools.Checkpoints(
-            self.folder, self.progress, config.keep_checkpoints, self.say)
+            self.folder, self.progress, config.keep_checkpoints, say)
         resumed = self.checkpoints.restore()
         if config.init and not resumed:
             sharing.restore(self.agent, config.init)
-            self.say(f'begins with the weights of {config.init}')
+            say(f'begins with the weights of {config.init}')
         self.agent.refresh()
         if resumed and self.progress.begun and not self.replay.episodes:
             raise UserError(
@@ -180,14 +117,14 @@ class Trainer:
                 'FOLDER')
         if not resumed and self.replay.number:
             records.begin_anew(
-                self.logger, self.replay, bool(self.checkpoints.paths()), self.say)
+                self.logger, self.replay, bool(self.checkpoints.paths()), say)
         if before and self.progress.begun:
             # These were for its beginning, and stay what they were.
             self.config = dataclasses.replace(
                 self.config, prefill=before.prefill, pretrain=before.pretrain)
         config = self.config
         records.mend(
-            self.logger, self.replay, self.progress, self.sensors, config.prefill, self.say)
+            self.logger, self.replay, self.progress, self.sensors, config.prefill, say)
         self.step = self.replay.steps
         # Also after a kill, wall time does not step back.
         self.began = time.time() - max(
@@ -198,81 +135,25 @@ class Trainer:
         self.uniform = None  # the generator of random actions
         self.totals, self.averaged = {}, 0  # sums of metrics since their last row, of updates
         underway.unpack(self, self.progress.underway.numpy())
-        self._settings(before)
+        opening.write_settings(
+            config, before, experiment.method, self.folder, self.step,
+            before and self._finished(), say)
         self.saved = self._state() if resumed else None
-        self.last_returns = collections.deque(maxlen=RECENT)
-        self.compiled, self.shown = False, -FILE_INTERVAL
-        self.say(
+        self.screen, self.compiled = Screen(), False
+        say(
             f'{experiment.title}: {", ".join(self.sensors)}; {self.agent.compute.name} '
             f'products on {computing}; ' + (
                 f'resumed at {self.step:,} steps, {int(self.agent.updates):,} updates'
                 if resumed or self.step else 'a new run') + f' in {self.folder}')
         for advice in experiment.advice(self.agent):
-            self.say(advice)
+            say(advice)
 
-    def _lock(self):
-        """Make the folder, where it is not there, and keep other processes from training in it."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.lock = open(self.folder / 'lock', 'w')
-        except OSError as error:
-            raise UserError(f'cannot write in {self.folder} ({error.strerror})') from None
-        try:
-            locked = files.lock(self.lock)
-        except BlockingIOError:
-            raise UserError(
-                f'another process is training in {self.folder}; stop it, or choose another '
-                '--logdir') from None
-        if not locked:
-            self.say(
-                f'warning: the file system of {self.folder} gives no locks; see to it that no '
-                'other process trains there')
-
-    def _before(self):
-        """The `Config` by which the run in the folder went until now; None where there is none."""
-        path = str(self.folder / 'config.json')
-        return commandline.check_resume(
-            self.config, self.experiment.method.name, path) if os.path.exists(path) else None
-
-    def _same_observations(self):
-        """UserError where what the episodes hold is not what the environment gives now, as where
-        one of the user's own was changed."""
-        if not self.replay.keys:
-            return
-        description = self.experiment.description
-        spaces = description.observation_space.spaces | {'action': description.action_space}
-        for name, space in spaces.items():
-            there, here = self.replay.keys.get(name), (space.shape, space.dtype)
-            if there != here:
-                there, here = (f'{kind[0]} {kind[1]}' if kind else 'absent'
-                               for kind in (there, here))
-                raise UserError(
-                    f'the episodes in {self.folder} are of another environment: {name} is {there} '
-                    f'there, and {here} now; choose another --logdir')
-
-    def _settings(self, before):
-        """Write config.json, and say what is otherwise than `before`. To be called when nothing
-        more can be refused: what was typed wrongly is not the run's."""
-        path, change = str(self.folder / 'config.json'), ''
-        changed = commandline.changes(before, self.config) if before else ''
-        # Not where a kill lost the last updates: `due` is then that of the phase before.
-        if before and self.progress.begun and self.agent.updates >= self.progress.due and (
-                self.config.steps <= self.step < self.progress.next_phase(self.config)):
-            # Its configuration says how it was trained; how long, may be cut to what was reached.
-            if changed:
-                self.say(f'note: the run is finished, and nothing is learned with {changed}')
-            if self.config.steps != before.steps:
-                kept = dataclasses.replace(before, steps=self.config.steps)
-                commandline.save(
-                    kept, self.experiment.method.name, path, provenance.history(path))
-            return
-        if changed:
-            self.say(f'note: from here on the run has other settings: {changed}')
-            change = f'from step {self.step:,} on: {changed}'
-        known, history = provenance.history(path), provenance.continued(path, change)
-        if before and history['revisions'] != known['revisions']:
-            self.say(f'note: from here on the run has other code: {history["revisions"][-1]}')
-        commandline.save(self.config, self.experiment.method.name, path, history)
+    def _finished(self):
+        """Whether nothing is left to learn; not where a kill lost the last updates: `due` is then
+        that of the phase before."""
+        progress, config = self.progress, self.config
+        return progress.begun and self.agent.updates >= progress.due and (
+            config.steps <= self.step < progress.next_phase(config))
 
     def __enter__(self):
         return self
@@ -283,25 +164,17 @@ class Trainer:
                 environments.close()
         self.lock.close()
 
-    def say(self, text):
-        """A line above the progress bar."""
-        tqdm.tqdm.write(text, file=Stream(sys.stdout))
-
     # --- The loop ---
 
     def train(self):
         """Collect, train, evaluate, save, until `config.steps`."""
-        config = self.config
-        with tqdm.tqdm(
-                total=config.steps, initial=min(self.step, config.steps), unit='step',
-                unit_scale=True, dynamic_ncols=True, smoothing=0.05, file=Stream(sys.stderr),
-                mininterval=0.5 if sys.stderr.isatty() else FILE_INTERVAL) as self.bar:
+        with self.screen.following(self.step, self.config.steps):
             try:
                 with stopping.noting():
                     self._train_or_save()
             except NotFinite as error:
                 raise self._not_finite(str(error)) from None
-        self.say(f'finished: {self.step:,} steps, {int(self.agent.updates):,} updates')
+        say(f'finished: {self.step:,} steps, {int(self.agent.updates):,} updates')
 
     def _train_or_save(self):
         try:
@@ -330,7 +203,7 @@ class Trainer:
 
     def collect_random(self, until):
         """Uniformly random actions until step `until`, and until a sequence can be drawn."""
-        self._show(phase='prefill')
+        self.screen.show(phase='prefill')
         self.uniform = self.uniform or np.random.default_rng(
             self.experiment.seeds('random', self.step, 4))
 
@@ -341,7 +214,7 @@ class Trainer:
 
     def collect(self, until):
         """Exploring actions of the agent until step `until`."""
-        self._show(phase='collect')
+        self.screen.show(phase='collect')
         self._collect('train', self.policy, lambda: self.step >= until)
 
     def _collect(self, mode, act, done):
@@ -351,7 +224,7 @@ class Trainer:
         while not done():
             finished = driver.step(act)
             self.step += driver.advanced
-            self.bar.update(driver.advanced)
+            self.screen.advance(driver.advanced)
             for row, episode in finished:
                 number = self.replay.number
                 self.replay.add(episode)
@@ -369,10 +242,10 @@ class Trainer:
             return
         seeds = ([config.seed, number] for number in range(updates, due))
         begun, made = time.time(), 0
-        self._show(phase='train')
+        self.screen.show(phase='train')
         if not self.compiled:
             self.compiled = True
-            self._show('building the graph of the first update', at_once=True)
+            self.screen.show('building the graph of the first update', at_once=True)
         for batch in self.replay.batches(config.batch, config.length, seeds):
             metrics = self.agent.train(batch)
             updates, made = updates + 1, made + 1
@@ -384,7 +257,8 @@ class Trainer:
                 values = {k: float(value) / self.averaged for k, value in self.totals.items()}
                 self._log(updates, values | {'updates_per_second': rate})
                 self.totals, self.averaged, begun, made = {}, 0, time.time(), 0
-            self._show(f'update {updates}/{due}, {rate:.2f} updates/s, {self._recent()}')
+            self.screen.show(
+                f'update {updates}/{due}, {rate:.2f} updates/s, {self.screen.recent()}')
             stopping.check()
 
     def _log(self, updates, values):
@@ -398,7 +272,7 @@ class Trainer:
         self.logger.update(
             {'step': self.step, 'updates': updates, 'seconds': self.seconds()} | values)
         for line in self.health.lines(values):
-            self.say(line)
+            say(line)
 
     def _not_finite(self, what):
         """The `UserError` for a run that cannot go on, with what can be done."""
@@ -413,7 +287,7 @@ class Trainer:
         """Episodes on validation backgrounds by the mode, the first as a video and, where there is
         audio, as a sound, and open-loop predictions on replayed sequences."""
         config = self.config
-        self._show(phase='evaluate')
+        self.screen.show(phase='evaluate')
         if self.valid is None:
             self.valid = Driver(self.experiment.environments(
                 'valid', 1, self.experiment.seeds('valid', 0, 1)[0]), config.action_repeat,
@@ -453,29 +327,9 @@ class Trainer:
         self.checkpoints.save(int(self.agent.updates))
         self.saved = self._state()
 
-    # --- What the user sees ---
-
     def seconds(self):
         """Wall time of the run, all its sessions together."""
         return time.time() - self.began
-
-    def _show(self, text=None, phase=None, at_once=False):
-        """Changes what stands beside the bar: drawn at once on a terminal, seldom in a file (but
-        for what must be seen `at_once`), where a line for each of 5,000 updates hides the others.
-        """
-        if text is not None:
-            self.bar.set_postfix_str(text, refresh=False)
-        if phase is not None:
-            self.bar.set_description_str(f'{phase:<8}', refresh=False)
-        now = time.monotonic()
-        if at_once or sys.stderr.isatty() or now - self.shown >= FILE_INTERVAL:
-            self.shown = now
-            self.bar.refresh()
-
-    def _recent(self):
-        if not self.last_returns:
-            return 'no return yet'
-        return f'return {told(np.mean(self.last_returns))}'
 
     def _episode(self, mode, episode, number):
         row = {
@@ -483,7 +337,6 @@ class Trainer:
             'mode': mode} | summary(episode, self.sensors) | {'episode': number}
         self.logger.episode(row)
         if mode == 'eval':
-            self.say(f'evaluation at {self.step:,} steps: return {told(row["return"])}')
+            say(f'evaluation at {self.step:,} steps: return {told(row["return"])}')
         elif mode != 'cut':
-            self.last_returns.append(row['return'])
-            self._show(self._recent())
+            self.screen.returned(row['return'])

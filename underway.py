@@ -12,6 +12,8 @@ import json
 import numpy as np
 import tensorflow as tf
 
+from screen import say
+
 
 def pack(trainer):
     """The text for a checkpoint of a `training.Trainer`; empty before it has acted, and where it
@@ -44,11 +46,11 @@ def unpack(trainer, text):
     if int(arrays['number']) != trainer.replay.number:
         return
     if len(state['seeds']) != trainer.driver.count:
-        trainer.say('note: with another number of --envs the unfinished episodes are dropped, and '
-                    'their steps are not counted')
+        say('note: with another number of --envs the unfinished episodes are dropped, and '
+            'their steps are not counted')
         return
     if not trainer.driver.go_on(state):
-        trainer.say('warning: the environment is not what it was, so new episodes begin')
+        say('warning: the environment is not what it was, so new episodes begin')
         return
     trainer.step += trainer.driver.under_way
     trainer.policy.state = {key: tf.constant(value) for key, value in part('policy/').items()}

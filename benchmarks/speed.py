@@ -155,12 +155,8 @@ def rate(function, repeats, choose=np.median):
 
 def open_run(config, chosen):
     """A run of training.py, without its progress bar."""
-    import tqdm
-
     import training
-    run = training.Trainer(experiment(config, chosen))
-    run.bar = tqdm.tqdm(disable=True)
-    return run
+    return training.Trainer(experiment(config, chosen))
 
 
 def prepare(config, chosen):

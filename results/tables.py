@@ -19,8 +19,10 @@ import pandas as pd
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import comparison  # noqa: E402
 import logs  # noqa: E402
 import summaries  # noqa: E402
+import texts  # noqa: E402
 
 PAGES = sorted([ROOT / 'README.md', *(ROOT / 'results').glob('*/README.md')])
 NAMES = {'mummi': 'MuMMI', 'cvrl': 'CVRL', 'dreamer': 'Dreamer'}
@@ -48,7 +50,7 @@ def judged(folder, *tasks):
         else NAMES[method] for task in tasks for method in groups[task])]
     rows = []
     for condition, key in summaries.judged_under(logs.everyone(groups)):
-        row = [logs.condition_name(condition, key)]
+        row = [texts.condition_name(condition, key)]
         for _, runs in columns:
             values = summaries.evaluations(runs, condition).loc[key]
             text = f'{whole(values["mean"])} ± {whole(values["deviation"])}'
@@ -67,8 +69,8 @@ def training(folder, width, first, *tasks):
                for run in runs)
     bins = range(first // width, last // width)
     header = ['training return, seed', *(
-        f'{logs.short(k * width)} - {logs.short((k + 1) * width)}' for k in bins),
-        f'evaluations from {logs.short(first)}']
+        f'{texts.short(k * width)} - {texts.short((k + 1) * width)}' for k in bins),
+        f'evaluations from {texts.short(first)}']
     rows = []
     for task in tasks:
         for method, runs in groups[task].items():
@@ -95,7 +97,7 @@ def summary(folder, *tasks):
                       for runs in group.values()]
             second = sorted(map(max, judged))[-2]
             means = [whole(sum(seeds) / len(seeds)) for seeds in judged]
-            rows.append([f'{titled(task)}, {logs.condition_name("ratio", ratio)}', *(
+            rows.append([f'{titled(task)}, {texts.condition_name("ratio", ratio)}', *(
                 f'**{mean}**' if min(seeds) > second else mean
                 for mean, seeds in zip(means, judged)),
                 ', '.join(str(len(seeds)) for seeds in judged)])
@@ -106,7 +108,7 @@ def aggregate(folder, *tasks):
     """The methods over the tasks, of all or of those that are named, as `summaries.aggregate`,
     with 95 % intervals."""
     groups = {task: group for task, group in runs_of(folder).items() if task in tasks or not tasks}
-    (title, *methods), rows = summaries.compared_methods(summaries.aggregate(groups))
+    (title, *methods), rows = comparison.compared_methods(summaries.aggregate(groups))
     return [title, *map(NAMES.get, methods)], rows
 
 
@@ -135,7 +137,7 @@ def faults(folder):
         returns = results.groupby('sensor', sort=False)['return']
         columns[name] = returns.mean(), returns.std()
     for fault in next(iter(columns.values()))[0].index:
-        title = logs.condition_name('corrupt', fault) if fault else logs.condition_name(*WHOLE)
+        title = texts.condition_name('corrupt', fault) if fault else texts.condition_name(*WHOLE)
         rows[title] = [
             f'{whole(means[fault])} ± {whole(deviations[fault])}' + (
                 f' ({means[fault] / means[""]:.2f})' if fault else '')
@@ -156,7 +158,7 @@ def filled(page):
     """The text of a page with its tables as the runs have them."""
     def fill(match):
         name, *words = match[2].split()
-        return match[1] + '\n'.join(summaries.markdown(*TABLES[name](*words)))
+        return match[1] + '\n'.join(comparison.markdown(*TABLES[name](*words)))
     return ASKED.sub(fill, page)
 
 

@@ -11,7 +11,6 @@ import pytest
 import stubs
 import tensorflow as tf
 import tensorflow_probability as tfp
-import tqdm
 
 import actions
 import experiment
@@ -113,7 +112,6 @@ def test_sequences_of_a_run_go_across_episodes_where_the_task_s_are_short(tmp_pa
     for words, across in ((), True), (('--no-across_episodes',), False):
         one = Experiment(tmp_path / str(across), '--length', '3', *words)
         with stubs.eagerly(), training.Trainer(one) as trainer:
-            trainer.bar = tqdm.tqdm(disable=True)
             trainer.collect_random(60)
             first = trainer.replay.sample(200, 3, 0)['is_first'][:, 1:]
         assert first.any() == across

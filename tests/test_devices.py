@@ -94,13 +94,16 @@ from config import Method
 commandline.from_command_line(Method('mummi'), ['--logdir', 'nowhere', '--task', 'dmc_walker_walk'])
 import tensorflow as tf
 tf.function(tf.nn.conv2d)(tf.ones([8, 31, 31, 16]), tf.ones([4, 4, 16, 32]), 2, 'VALID')
+import networks, sys
+assert 'tf_keras' in sys.modules and 'keras' not in sys.modules, 'two of Keras are imported'
 '''
 
 
 @pytest.mark.skipif(not processor.kernels(), reason='oneDNN is not chosen for this processor')
 @pytest.mark.parametrize('given', [None, '0'])
 def test_a_script_computes_by_onednn_and_the_user_can_say_no(given):
-    environment = {k: v for k, v in os.environ.items() if k != 'TF_ENABLE_ONEDNN_OPTS'}
+    environment = {k: v for k, v in os.environ.items() if k not in processor.kernels() | {
+        'TF_USE_LEGACY_KERAS': ''}}
     environment |= {'DNNL_VERBOSE': '1'} | ({'TF_ENABLE_ONEDNN_OPTS': given} if given else {})
     done = subprocess.run(
         [sys.executable, '-c', CONVOLVE], cwd=ROOT, text=True, capture_output=True, timeout=300,

@@ -1,6 +1,7 @@
 """What a method of one's own can get wrong without a word: each is an error that names it."""
 
 import helpers
+import keras
 import numpy as np
 import pytest
 import stubs
@@ -8,8 +9,8 @@ import tensorflow as tf
 import tf_keras
 
 import cvrl
+import dry_run
 import networks
-import training
 
 
 class Mine(cvrl.JointContrast):
@@ -50,8 +51,8 @@ def built(layer, features):
 
 @pytest.mark.parametrize('layer, names', [
     (lambda self, features, precision: tf_keras.layers.Dense(3), 'world/representation/own/kernel'),
-    (lambda self, features, precision: tf.keras.layers.Dense(3), 'kernel'),
-    (lambda self, features, precision: built(tf.keras.layers.Dense(3), features), 'kernel')])
+    (lambda self, features, precision: keras.layers.Dense(3), 'kernel'),
+    (lambda self, features, precision: built(keras.layers.Dense(3), features), 'kernel')])
 def test_a_layer_that_no_optimiser_finds_is_an_error(layer, names, monkeypatch, eager):
     """Of Keras: made with the first call, or no part of a tf.Module. It would never learn."""
     with pytest.raises(ValueError, match=f'2 variables are read that nothing trains: .*{names}.*3'):
@@ -101,11 +102,11 @@ def test_a_metric_is_any_number(value, monkeypatch, eager):
 
 def test_a_dry_run_builds_the_update_and_so_finds_mistakes(tmp_path, monkeypatch, capsys):
     experiment = stubs.Experiment(tmp_path, method='cvrl')
-    training.dry_run(experiment)
+    dry_run.show(experiment)
     assert 'world model' in capsys.readouterr().out and not experiment.learned
     monkeypatch.setattr(Mine, 'added_loss', lambda self, loss, features: {
         'own_loss': tf.reduce_mean(loss)})
     monkeypatch.setitem(helpers.METHODS, 'cvrl', (Mine, cvrl.METHOD))
     with pytest.raises(ValueError, match="the loss 'own_loss' is float32 ..,"):
-        training.dry_run(stubs.Experiment(tmp_path, method='cvrl'))
+        dry_run.show(stubs.Experiment(tmp_path, method='cvrl'))
     assert not capsys.readouterr().out

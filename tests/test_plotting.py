@@ -18,6 +18,7 @@ from scipy import stats
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import commandline
+import comparison
 import conditions
 import config
 import drawing
@@ -27,6 +28,8 @@ import logs
 import plotting
 import references
 import summaries
+import texts
+from palette import GREY
 
 EPISODES = ('step', 'updates', 'seconds', 'mode', 'return', 'length', 'missing_image')
 RESULTS = ('step', 'condition', 'sensor', 'ratio', 'missing_image', 'return', 'length', 'seed',
@@ -306,7 +309,7 @@ def test_damaged_runs_do_not_stop_the_others(tmp_path, capsys):
     for seed, name in (4, 'episodes.csv'), (5, 'results.csv'):
         path = os.path.join(damaged[seed], name)
         assert f'{damaged[seed]}: left out, {path}: Is a directory' in printed
-    assert summaries.table(groups)['seeds'].tolist() == [2]
+    assert comparison.table(groups)['seeds'].tolist() == [2]
     plotting.draw_missing_ratio(groups, tmp_path)
     assert drawn(tmp_path) == {'missing_ratio'}
 
@@ -391,7 +394,7 @@ def test_unfinished_is_named(tmp_path, capsys):
             ({'steps': 28000, 'envs': 8, 'eval_episodes': 0}, False)):
         folder = make(tmp_path / str(settings), steps=settings.pop('steps', 20000), **settings)
         assert logs.load_run(folder).finished == ended
-    assert [logs.short(steps) for steps in (600, 120e3, 1.25e6, 1_999_999)] == [
+    assert [texts.short(steps) for steps in (600, 120e3, 1.25e6, 1_999_999)] == [
         '600', '120k', '1.25M', '1.999M']
 
 
@@ -503,7 +506,7 @@ def test_numbers_from_far_beyond_the_curves_stand_at_the_margin_with_their_steps
     (step,), (value,) = marks['far, after 5M steps'].get_data()
     assert 20000 < step < 24000 and value == 900
     assert axes.get_xlim()[1] < 25000 and axes.get_ylim()[1] > 900
-    assert {line.get_color() for line in marks.values()} == {drawing.GREY}
+    assert {line.get_color() for line in marks.values()} == {GREY}
     assert {line.get_linestyle() for line in marks.values()} == {'None'}
     plotting.main([*arguments, '--whose', 'ea'])
     assert {box.get_label() for box in figures['returns'].containers} == {'near'}
@@ -610,7 +613,7 @@ def test_table_says_at_which_checkpoints_and_how_many_seeds_were_judged(tmp_path
     make(tmp_path / 'in', method='cvrl', count=10)
     groups = logs.load([tmp_path / 'in'])
     assert f'{WALK}: judged at different steps, 10k, 20k' in capsys.readouterr().out
-    summaries.write_table(groups, tmp_path)
+    comparison.write_table(groups, tmp_path)
     assert '| (steps of the checkpoint) | 20k, 1 of 2 seeds | 10k |' in (
         tmp_path / 'table.md').read_text().splitlines()
 
@@ -885,7 +888,7 @@ def test_panels_fill_their_rows(count, columns, wanted):
 
 
 def test_a_bar_in_a_name_does_not_end_a_cell():
-    header, _, row = summaries.markdown(['a|b', 'c'], [('d|e', 1)])
+    header, _, row = comparison.markdown(['a|b', 'c'], [('d|e', 1)])
     assert header == '| a\\|b | c |' and row == '| d\\|e | 1 |'
 
 
@@ -1063,7 +1066,7 @@ def test_table(tmp_path):
         make(tmp_path / 'in', seed=seed, level=level, count=30 - 10 * seed, steps=30000)
     make(tmp_path / 'in', method='cvrl', results=False)
     (tmp_path / 'out').mkdir()
-    summaries.write_table(logs.load([tmp_path / 'in']), tmp_path / 'out')
+    comparison.write_table(logs.load([tmp_path / 'in']), tmp_path / 'out')
     with open(tmp_path / 'out' / 'table.csv', encoding='utf-8') as file:
         mummi, cvrl = csv.DictReader(file)
     assert (mummi['task'], mummi['method'], cvrl['method']) == (WALK, 'mummi', 'cvrl')
@@ -1107,7 +1110,7 @@ def test_table_says_how_training_went_in_tenths(tmp_path):
     make(tmp_path / 'in', method='cvrl', count=20, results=False)
     # Whose last episode ended after the steps that were asked for.
     make(tmp_path / 'in', RUN, count=21, steps=20000, results=False)
-    summaries.write_table(logs.load([tmp_path / 'in']), tmp_path)
+    comparison.write_table(logs.load([tmp_path / 'in']), tmp_path)
     lines = (tmp_path / 'table.md').read_text().splitlines()
     start = lines.index(f'| {WALK}: training to | ' + ' | '.join(
         f'{end}k' for end in range(10, 101, 10)) + ' |')
@@ -1128,7 +1131,7 @@ def test_fractions_are_of_the_seeds_that_were_judged_under_both(tmp_path, monkey
               for ratio, value in values.items()),
             (20000, 'only', 'image', '', 0.5, 50, 1000, 9, 0)])
     groups = logs.load([tmp_path / 'in'])
-    summaries.write_table(groups, tmp_path)
+    comparison.write_table(groups, tmp_path)
     lines = (tmp_path / 'table.md').read_text().splitlines()
     assert '| nothing missing | 500 ± 566 (1.00), 2 seeds |' in lines
     assert '| drop-out chance 0.1 | 60, 1 seed |' in lines  # of no seed that has both
@@ -1160,18 +1163,18 @@ def test_where_all_seeds_were_judged_under_all_no_mark_says_otherwise(tmp_path, 
     plotting.draw_single_sensor(groups, tmp_path)
     assert len(captions) == 2 and not any('not all seeds' in caption for caption in captions)
     assert 'seed' not in '\n'.join(
-        '\n'.join(summaries.markdown(*block)) for block in summaries.blocks(
-            groups, summaries.table(groups)) if not isinstance(block, str)).split('missing')[1]
+        '\n'.join(comparison.markdown(*block)) for block in comparison.blocks(
+            groups, comparison.table(groups)) if not isinstance(block, str)).split('missing')[1]
 
 
 def test_a_seed_in_its_prefill_is_not_counted_where_the_others_are_averaged(tmp_path):
     for seed, count in enumerate((20, 20, 2)):
         make(tmp_path / 'in', seed=seed, count=count, results=False)
     groups = logs.load([tmp_path / 'in'])
-    (row,) = summaries.table(groups, 0.4).to_dict('records')
+    (row,) = comparison.table(groups, 0.4).to_dict('records')
     assert (row['seeds'], row['unfinished'], row['mean_return']) == (2, 0, 100 + 10 * 11.5)
     assert row['steps_reached'] == 20000 and row['after_0.4h'] > 200
-    ((header, rows),) = summaries.courses(groups)
+    ((header, rows),) = comparison.courses(groups)
     assert len(header) == 10 and '' not in rows[0]
 
 
@@ -1218,7 +1221,7 @@ def test_table_of_one_episode_and_no_whole_sensors_has_no_spread_and_no_fraction
     folder = make(tmp_path / 'in')
     write(os.path.join(folder, 'results.csv'), RESULTS, [
         (20000, 'without', 'image', '', 0.5, 123, 1000, 9, 0)])
-    summaries.write_table(logs.load([tmp_path / 'in']), tmp_path)
+    comparison.write_table(logs.load([tmp_path / 'in']), tmp_path)
     assert '| image gone | 123 |' in (tmp_path / 'table.md').read_text().splitlines()
 
 
@@ -1259,7 +1262,7 @@ def test_missing_folder_from_the_shell(tmp_path):
 
 
 def test_returns_of_tasks_whose_best_is_one_are_told_with_two_digits():
-    assert [logs.told(value) for value in (0.955, 9.94, 344.06, -12.4)] == [
+    assert [texts.told(value) for value in (0.955, 9.94, 344.06, -12.4)] == [
         '0.95', '9.94', '344.1', '-12.4']
-    assert (logs.told(0.955, digits=0), logs.told(344.06, digits=0)) == ('0.95', '344')
-    assert (logs.told(8.4, 344, 0), logs.told(0.042, 0.9)) == ('8', '0.04')
+    assert (texts.told(0.955, digits=0), texts.told(344.06, digits=0)) == ('0.95', '344')
+    assert (texts.told(8.4, 344, 0), texts.told(0.042, 0.9)) == ('8', '0.04')

@@ -13,6 +13,7 @@ import stubs
 import tensorflow as tf
 
 import commandline
+import dry_run
 import replicas
 import training
 from config import UserError
@@ -89,7 +90,7 @@ def test_a_batch_that_cannot_be_shared_is_a_line(monkeypatch):
 def test_a_run_whose_batch_cannot_be_shared_writes_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(replicas.devices, 'all_of_a_kind', lambda: ['CPU:0', 'CPU:1'])
     experiment = stubs.Experiment(tmp_path / 'run', '--devices', 'all')  # with a batch of 3
-    for begin in training.Trainer, training.dry_run:
+    for begin in training.Trainer, dry_run.show:
         with pytest.raises(UserError, match='--batch 3 cannot be shared'):
             begin(experiment)
     assert not (tmp_path / 'run').exists() and not experiment.made

@@ -22,12 +22,15 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 import tqdm
+from helpers import names
 from PIL import Image
 from tensorboard.backend.event_processing import event_file_loader
 
 import commandline
 import config
 import logs
+import opening
+import screen
 import training
 from health import LASTING, Health
 
@@ -574,18 +577,14 @@ def test_a_file_system_without_locks_is_told_from_another_process(
     def no_lock(*_):
         raise OSError(number, os.strerror(number))
     monkeypatch.setattr(fcntl, 'flock', no_lock)
-    said, settings = [], config.Config(logdir=str(tmp_path))
-    run = types.SimpleNamespace(
-        folder=tmp_path, config=settings, say=said.append,
-        experiment=types.SimpleNamespace(method=config.Method('mummi')))
+    said = []
     if refused:
         with pytest.raises(config.UserError, match='another process is training'):
-            training.Trainer._lock(run)
+            opening.locked(tmp_path, said.append)
     else:
-        training.Trainer._lock(run)
-        assert not run.lock.closed
-    assert not (tmp_path / 'config.json').exists()  # nothing is written but the lock
-    run.lock.close()
+        with opening.locked(tmp_path, said.append) as lock:
+            assert not lock.closed
+    assert names(tmp_path) == ['lock']  # nothing else is written
     assert len(said) == (not refused) and all('gives no locks' in line for line in said)
 
 
@@ -612,12 +611,12 @@ def test_update_that_is_not_finite_stops_the_run_before_it_is_saved(broken):
         training.Trainer._log(run, 10, values | {broken: np.inf})
 
 
-def test_what_lasts_in_the_metrics_is_said():
+def test_what_lasts_in_the_metrics_is_said(monkeypatch):
     said = []
     run = types.SimpleNamespace(
         agent=types.SimpleNamespace(compute=tf.bfloat16), step=1000, seconds=lambda: 1.0,
-        logger=types.SimpleNamespace(update=lambda row: None), health=Health(-60.0),
-        say=said.append)
+        logger=types.SimpleNamespace(update=lambda row: None), health=Health(-60.0))
+    monkeypatch.setattr(training, 'say', said.append)
     for update in range(3 * LASTING):
         training.Trainer._log(run, update, {'value_ratio': 9.0, 'value': 30.0})
     assert len(said) == 1 and said[0].startswith('warning: the value is 9.0 times')
@@ -629,14 +628,13 @@ def test_bar_is_drawn_at_each_update_on_a_terminal_and_seldom_in_a_file(
     errors, clock = io.StringIO(), iter(range(1000, 1041))
     errors.isatty = lambda: terminal
     monkeypatch.setattr(sys, 'stderr', errors)
-    monkeypatch.setattr(training.time, 'monotonic', lambda: next(clock))
-    output = io.StringIO()
-    with tqdm.tqdm(total=100, file=output, miniters=100) as bar:
-        run = types.SimpleNamespace(bar=bar, shown=-training.FILE_INTERVAL)
+    monkeypatch.setattr(screen.time, 'monotonic', lambda: next(clock))
+    output, shown = io.StringIO(), screen.Screen()
+    with tqdm.tqdm(total=100, file=output, miniters=100) as shown.bar:
         for number in range(40):
-            training.Trainer._show(run, f'update {number}.', phase='train' if number == 5 else None)
+            shown.show(f'update {number}.', phase='train' if number == 5 else None)
         text = output.getvalue()
-        training.Trainer._show(run, 'building', at_once=True)
+        shown.show('building', at_once=True)
         assert 'building' in output.getvalue()
     assert text.count('update ') == drawn
     assert ('train ' in text) and 'update 0.' in text and 'update 30.' in text

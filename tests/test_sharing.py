@@ -24,10 +24,10 @@ import evaluation
 import experiment
 import files
 import inspection
-import logs
 import mummi
 import provenance
 import sharing
+import texts
 import training
 from config import UserError
 
@@ -127,8 +127,8 @@ def test_the_card_says_what_it_is_and_how_well_it_does(shared, whole, judged):
     assert f'{whole.trainer.step:,} steps, {int(whole.trainer.agent.updates):,} updates' in text
     assert re.search(r' updates, \d+ min \|', text) and card._time(8000) == '2.2 hours'
     returns = pd.read_csv(judged / 'results.csv').groupby('ratio')['return'].mean()
-    assert f'| nothing missing | {logs.told(returns[0], digits=0)} | ' in text
-    assert f'| drop-out chance 1 | {logs.told(returns[1], digits=0)} | ' in text
+    assert f'| nothing missing | {texts.told(returns[0], digits=0)} | ' in text
+    assert f'| drop-out chance 1 | {texts.told(returns[1], digits=0)} | ' in text
     assert 'rounded to half precision' in text and 'before the weights were rounded' in text
     assert str(judged) not in text
     line = re.search(r'`experiment\.load\((.*)\)`', text)[1]

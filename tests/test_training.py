@@ -16,14 +16,14 @@ import pandas as pd
 import pytest
 import stubs
 import tensorflow as tf
-import tqdm
 from scipy.io import wavfile
 from stubs import COUNT, ENDS, LIMIT, reward_of, terminates, where
 
 import commandline
-import logs
 import provenance
+import screen
 import stopping
+import texts
 import tools
 import training
 from config import UserError
@@ -371,8 +371,8 @@ def test_an_evaluation_is_a_function_of_seed_step_and_weights(tmp_path):
     """Whatever was judged before, and by which noise."""
     stubs.trained(tmp_path, '--steps', '40')
     again = stubs.Experiment(tmp_path, '--steps', '40')
-    with stubs.eagerly(), training.Trainer(again) as trainer, tqdm.tqdm(disable=True) as bar:
-        trainer.bar, trainer.step = bar, 40
+    with stubs.eagerly(), training.Trainer(again) as trainer:
+        trainer.step = 40
         trainer.evaluate()
     table = pd.read_csv(tmp_path / 'episodes.csv')
     first, second = table['return'][table['mode'] == 'eval']
@@ -405,15 +405,15 @@ def test_the_part_of_an_episode_that_was_cut_is_learned_from_and_no_point_of_a_c
     assert modes.index('cut') < modes.index('train')  # also among random actions
     assert (table['length'][table['mode'] == 'cut'] == 2 * LIMIT).all()
     whole = table['return'][table['mode'] != 'cut']
-    assert list(run.trainer.last_returns) == pytest.approx(list(whole), 1e-5)
+    assert list(run.trainer.screen.returns) == pytest.approx(list(whole), 1e-5)
 
 
 def test_beside_the_bar_stands_the_mean_of_the_last_ten_returns(tmp_path):
     run = stubs.trained(tmp_path / 'run', '--eval_episodes', '0', '--steps', '300')
     returns = pd.read_csv(run.folder / 'episodes.csv')['return']
     assert len(returns) > 15
-    assert run.trainer._recent() == f'return {logs.told(returns.tail(10).mean())}'
-    assert len(run.trainer.last_returns) == 10  # and no more are kept
+    assert run.trainer.screen.recent() == f'return {texts.told(returns.tail(10).mean())}'
+    assert len(run.trainer.screen.returns) == 10  # and no more are kept
 
 
 @pytest.mark.parametrize('left', ['state', 'checkpoints gone'])
@@ -451,8 +451,8 @@ def test_lines_above_the_bar_do_not_break_it(monkeypatch):
     terminal = io.StringIO()
     monkeypatch.setattr(sys, 'stdout', terminal)
     monkeypatch.setattr(sys, 'stderr', terminal)
-    with tqdm.tqdm(total=9, file=training.Stream(sys.stderr)):
-        training.Trainer.say(None, 'a line')
+    with screen.Screen().following(0, 9):
+        screen.say('a line')
     assert re.search(r'\r +\ra line\n', terminal.getvalue())
 
 

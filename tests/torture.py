@@ -43,6 +43,7 @@ import tqdm
 
 import commandline
 import config
+import csv_log
 import evaluation
 import files
 import natural
@@ -302,9 +303,9 @@ def opened_tables(folder):
     said = []
     logger = types.SimpleNamespace(
         folder=folder,
-        episodes=tools.Table(folder / 'episodes.csv', lambda row: tools.valid_row(
+        episodes=csv_log.Table(folder / 'episodes.csv', lambda row: csv_log.valid_row(
             row, ('step', 'return', 'length')), said.append),
-        metrics=tools.Table(folder / 'metrics.csv', lambda row: tools.valid_row(
+        metrics=csv_log.Table(folder / 'metrics.csv', lambda row: csv_log.valid_row(
             row, ('step', 'updates')), said.append))
     progress = types.SimpleNamespace(
         agent=types.SimpleNamespace(updates=7), evaluated=80, step=80, seconds=9.0)
