@@ -118,9 +118,11 @@ def sentences(found):
 
     def answer(column, most):
         """Whether MuMMI is clearly better than the rivals in a column, and good enough."""
-        if any(mummi[column] > BETTER * rival[column] for rival in rivals):
-            return f'NO, not better than {them}, otherwise than the paper says'
-        return 'yes' if mummi[column] < most else f'better than {them}, but only in part'
+        good = mummi[column] < most
+        if all(mummi[column] <= BETTER * rival[column] for rival in rivals):
+            return 'yes' if good else f'better than {them}, but only in part'
+        return f'yes, but hardly better than {them}' if good else (
+            f'NO, not better than {them}, otherwise than the paper says')
 
     def listed(write):
         return '; '.join(f'{NAMES[method]} {write(*v)}' for method, v in values.items())

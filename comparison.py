@@ -44,7 +44,8 @@ def table(groups, hours=None):
             means = pd.Series(
                 [run.returns('train')['return'].mean() for run in trained], dtype=float)
             row = {
-                'task': task, 'method': method, 'seeds': len(trained),
+                'task': task, 'method': method,
+                'seeds': sum(len(run.returns('train')) > 0 for run in runs),
                 'unfinished': sum(not run.finished for run in trained),
                 'steps_reached': min(run.reached for run in trained),
                 'steps_asked': max(run.config.steps for run in trained),

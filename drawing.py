@@ -79,7 +79,9 @@ def return_axis(axes, returns, name='episode return'):
     if lowest < 0:
         axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     else:
-        axes.set_ylim(bottom=0)
+        highest, top = np.nanmax([0, *returns]), axes.get_ylim()[1]
+        # Values that are all alike do not stand at the edge.
+        axes.set_ylim(0, top if top > 1.02 * highest else 1.05 * highest)
 
 
 def step_axis(axes, name='environment steps'):

@@ -5,16 +5,16 @@ import io
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-import tqdm
 
 import commandline
 import config as configuration
 import faults
 import files
+import screen
 from acting import Driver, evaluate, summary
 from config import UserError, flag
 from pictures import LONGEST
-from texts import condition_name, told
+from texts import CONDITIONS, condition_name, told
 
 # Environments that test in parallel, where the run's own --envs are fewer.
 ENVIRONMENTS = 5
@@ -22,7 +22,6 @@ ENVIRONMENTS = 5
 # What identifies a row of results.csv: testing again replaces it.
 KEYS = ['step', 'condition', 'sensor', 'ratio', 'seed', 'options']
 NUMBERS = ('step', 'ratio', 'seed')
-CONDITIONS = ('ratio', 'without', 'only', 'corrupt')
 FORMAT = '%.6g'
 
 
@@ -68,7 +67,7 @@ def test(experiment):
     agent, step, path = experiment.restored()
     count = max(config.envs, min(ENVIRONMENTS, config.test_episodes))
     tests = conditions(configuration.test_ratios(config), sensors, config.corrupt)
-    with tqdm.tqdm(total=len(tests) * config.test_episodes, unit='episode') as bar:
+    with screen.bar(len(tests) * config.test_episodes, 'episode') as bar:
         results = play(experiment, agent, step, tests, config.test_episodes, count, bar)
     results['options'] = options
     try:

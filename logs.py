@@ -7,6 +7,7 @@ printed line. Nothing is written into a run's folder.
 import codecs
 import collections
 import dataclasses
+import functools
 import json
 import os
 import textwrap
@@ -21,11 +22,13 @@ import files
 import provenance
 import variants
 from config import FREE, UserError  # the runs of one curve may differ in the settings FREE
-from texts import short
+from csv_log import MODES
+from texts import CONDITIONS, short
 
 OPTIONS = tuple(config.FIELDS)
 METHODS = ('mummi', 'cvrl', 'dreamer')  # in the order of figures and tables
 TEXT = ('mode', 'condition', 'sensor', 'options')  # columns of the logs that are not numbers
+WORDS = {'mode': MODES, 'condition': CONDITIONS}  # all that these have
 
 
 
@@ -57,12 +60,18 @@ class Run:
         """Steps of the checkpoint that --test judged; 0 where none was."""
         return int(self.results['step'].max()) if len(self.results) else 0
 
-    @property
+    @functools.cached_property
     def finished(self):
+        """Whether it has come to its end."""
         if not len(self.episodes):
             return self.reached >= self.config.steps
         if self.config.eval_episodes:  # the last of all that a run does
-            return self.returns('eval')['step'].max() >= self.config.steps
+            steps = self.returns('eval')['step']
+            return (steps >= self.config.steps).sum() >= self.config.eval_episodes
+        # The last updates are made at the last step, or fewer than `train_every` before.
+        updates = read_steps(os.path.join(self.folder, 'metrics.csv'), ('step',))['step']
+        if len(updates) and updates.max() <= self.config.steps - self.config.train_every:
+            return False
         # A run stops at its last step, in the middle of the episodes of its environments.
         longest = environments.time_limit(self.config) or (
             self.episodes['length'].max() if 'length' in self.episodes else 0)
@@ -113,7 +122,11 @@ def read(path, needed, others=()):
         if name not in TEXT:
             frame[name] = pd.to_numeric(frame[name], errors='coerce').astype(float)
     numbers = [name for name in needed if name not in TEXT]
-    frame = frame[np.isfinite(frame[numbers]).all(axis=1)].reset_index(drop=True)
+    frame = frame[np.isfinite(frame[numbers]).all(axis=1)]
+    for name, known in WORDS.items():
+        if name in frame:
+            frame = frame[frame[name].isin(known)]
+    frame = frame.reset_index(drop=True)
     # A last line without its end may lack digits even if no column is missing.
     if lost := len(rows) - len(frame) + bool(rest):
         print(f'{path}: {lost} damaged line{"s" * (lost > 1)} left out')
@@ -274,18 +287,20 @@ def say_absent(seen, methods, tasks):
 
 
 def without_copies(runs):
-    """The runs without exported agents of the settings and seed of another among them, which would
-    count twice; a run that was not judged has what they returned. A printed line names them."""
+    """The runs without exported agents of the settings and seed of another among them that has come
+    as far, which would count twice; a run of as many steps that was not judged has what they
+    returned. A printed line names them."""
     agents = [run for run in runs if files.exported(run.folder)]
     kept = [run for run in runs if not files.exported(run.folder)]
     for agent in agents:
-        own = [run for run in kept if (run.config.seed, settings_of(run)) == (
-            agent.config.seed, settings_of(agent))]
+        own = [run for run in kept if agent.judged <= (
+            run.config.steps if run.finished else run.reached) and (
+            run.config.seed, settings_of(run)) == (agent.config.seed, settings_of(agent))]
         if not own:
             kept.append(agent)
             continue
         print(f'{agent.folder}: left out, of the settings and seed of {own[0].folder}')
-        if not len(own[0].results):
+        if not len(own[0].results) and own[0].config.steps == agent.config.steps:
             own[0].results = agent.results
     return kept
 
@@ -313,8 +328,16 @@ def methods_of(groups):
 
 def settings_of(run):
     lacked = FREE | variants.lacks(run.script)
-    return {name: json.dumps(value, sort_keys=True)
+    return {name: json.dumps(value if config.FIELDS[name].type in (int, bool) else _fraction(value),
+                             sort_keys=True)
             for name, value in dataclasses.asdict(run.config).items() if name not in lacked}
+
+
+def _fraction(value):
+    """Numbers as they are where they may have fractions: 0 is 0.0."""
+    if isinstance(value, dict):
+        return {key: _fraction(number) for key, number in value.items()}
+    return float(value) if isinstance(value, int) else value
 
 
 def differences(runs):

@@ -29,11 +29,13 @@ def progress(job):
     rows = rows[rows['mode'] != 'eval']
     if not len(rows):
         return 0, None, None
-    last = rows.tail(EPISODES)
-    seconds = last['seconds'].iloc[-1] - last['seconds'].iloc[0]
-    made = last['step'].iloc[-1] - last['step'].iloc[0]
-    return (int(rows['step'].iloc[-1]), float(last['return'].mean()),
-            made / seconds if seconds > 0 and made > 0 else None)
+    end = rows.iloc[-1]
+    # Of several environments many may end at one step: the speed is since another.
+    since = rows[rows['step'] < end['step']].tail(EPISODES)
+    seconds = end['seconds'] - since['seconds'].iloc[0] if len(since) else 0
+    whole = rows['return'][rows['mode'] != 'cut'].tail(EPISODES)
+    return (int(end['step']), float(whole.mean()) if len(whole) else None,
+            (end['step'] - since['step'].iloc[0]) / seconds if seconds > 0 else None)
 
 
 def row(job, ended):

@@ -19,6 +19,7 @@ deviations are of the sample (n - 1).
 import argparse
 import os
 import textwrap
+import time
 
 import numpy as np
 import pandas as pd
@@ -64,6 +65,10 @@ from summaries import (
 )
 from texts import short
 
+# All that `draw` may write but index.html, which it always does.
+FILES = [f'{name}.{ending}' for name in (
+    'returns', 'returns_eval', 'returns_hours', 'losses', 'missing_ratio', 'single_sensor',
+    'corrupted', 'aggregate') for ending in ('png', 'pdf', 'csv')]
 NAMED = 4  # so many methods have their names under their points
 # What metrics are drawn against: column, name of the axis.
 AGAINST = {'steps': ('step', 'environment steps'), 'updates': ('updates', 'updates')}
@@ -85,10 +90,11 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
     if not groups:
         print(f'no {mode} episodes: figure {name} left out')
         return None
-    width = width or default_bin(everyone(groups), mode, against)
     figure, axes = panels(list(groups))
-    notes, curves = [], []
+    notes, curves, asked, widths = [], [], width, []
     for one, (task, group) in zip(axes, groups.items()):
+        width = asked or default_bin(everyone({task: group}), mode, against)
+        widths.append(str(width) if hours else short(width))
         drawn = []  # returns of this panel
         for method, runs in group.items():
             colour, marker = style[method]
@@ -130,7 +136,8 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
     kind = 'Training' if mode == 'train' else 'Evaluation'
     columns = ['task', 'method', 'at', 'mean', 'deviation', 'runs']
     write_csv(pd.concat(curves)[columns], outdir, name, float_format='%.6g')
-    bins = f'{width} seconds' if hours else f'{short(width)} steps'
+    bins = ', '.join(dict.fromkeys(widths)) + (' seconds' if hours else ' steps')
+    bins += ' (panel by panel)' * (len(set(widths)) > 1)
     caption = '; '.join([f'{kind} episodes, mean in bins of {bins}', *dict.fromkeys(notes)])
     return save(figure, caption, outdir, name)
 
@@ -141,7 +148,8 @@ def draw_aggregate(groups, frame, outdir):
     if not len(frame):
         asked = ' or '.join(f'{runs} runs of {tasks} task' + 's' * (tasks > 1)
                             for runs, tasks in ENOUGH)
-        print(f'no method has {asked} to compare: figure aggregate left out')
+        print(f'no method has {asked} that all methods have and whose largest return is known: '
+              'figure aggregate left out')
         return None
     parts = {'end of training (last 10 % of episodes)': frame[frame['at'] == 'final'],
              'evaluation under missing sensors': frame[frame['at'] != 'final']}
@@ -175,7 +183,8 @@ def draw_aggregate(groups, frame, outdir):
             one.grid(False, axis='x')
         else:
             one.set_xlabel(RATIO_AXIS)
-        return_axis(one, part['point'], 'episode return / largest return')
+        return_axis(one, part[['point', 'low', 'high']].to_numpy().ravel(),
+                    'episode return / largest return')
         lines = max(name.count('\n') for name in names) if final else 1
         legend(one, 28 + 12 * lines)
     return save(
@@ -214,7 +223,7 @@ def draw_losses(groups, outdir, names, against='steps'):
                         text = None
             one.set_ylabel(name)
             values = np.abs(np.concatenate([line.get_ydata() for line in one.lines] or [[0]]))
-            typical = np.median(values)
+            typical = np.median(values) if len(values) else 0.0
             if values.max(initial=0) > RANGE * typical > 0:  # one run that diverges hides no other
                 logarithmic(one, typical)
             step_axis(one, axis)
@@ -229,6 +238,7 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
     UserError for a missing folder, no runs, an `outdir` that is in a run or not writable, or a
     `reference` that is no such table.
     """
+    begun = time.time()
     reference = references.read(reference, whose) if reference else None
     groups = load(indirs, methods, tasks, by)
     if reference is not None and not any(
@@ -250,6 +260,9 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
     compared = aggregate(groups)
     drawn.append(draw_aggregate(groups, compared, outdir))
     blocks = write_table(groups, outdir, hours, compared)
+    if old := [name for name in FILES if os.path.exists(path := os.path.join(outdir, name))
+               and os.path.getmtime(path) < begun]:
+        print(f'of an earlier drawing, not of these runs: {", ".join(old)} in {outdir}')
     page.write(groups, outdir, [name for name in (*drawn[1:], drawn[0]) if name], blocks)
     print(f'figures and tables are in {outdir}, all together in index.html')
 

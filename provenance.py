@@ -18,15 +18,16 @@ def revision():
     try:
         said = _git('describe', '--always', '--dirty=+', '--exclude=*').decode().strip()
         changed = _changed()
-        return f'{said.rstrip("+")}+{changed}' if changed else said
+        return said.rstrip('+') + f'+{changed}' * bool(changed)
     except (OSError, ValueError, subprocess.SubprocessError):
         return ''
 
 
 def _changed():
-    """Six digits for what is not committed of the code, new files included; '' where all is."""
+    """Six digits for what is not committed of what a run reads here, new files of code included;
+    '' where all is, whatever else was changed."""
     new = _git('ls-files', '-z', '--others', '--exclude-standard', '*.py').decode().split('\0')
-    texts = [_git('diff', '--no-ext-diff', 'HEAD', '--', '*.py')]
+    texts = [_git('diff', '--no-ext-diff', 'HEAD', '--', '*.py', '*.pkl')]
     for name in filter(None, new):
         with open(os.path.join(HERE, name), 'rb') as file:
             texts += [name.encode(), file.read()]

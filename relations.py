@@ -9,6 +9,7 @@ relations.csv. What is left out is said in a printed line. Nothing is written in
 """
 
 import argparse
+import itertools
 import os
 
 import numpy as np
@@ -23,6 +24,7 @@ from config import LARGEST, UserError
 from logs import load_run, order, outside, read_steps, run_folders, say_absent, wanted
 
 LEAST_RUNS = 4  # fewer say nothing about a relation
+FEW = 8  # up to so many runs the orders are counted
 
 
 def span(text):
@@ -85,8 +87,22 @@ def relation(frame):
     for name in 'value', 'return':
         if frame[name].nunique() < 2:
             return f'{len(frame)} runs, whose {name} is the same: no correlation'
-    found = stats.spearmanr(frame['value'], frame['return'])
-    return f'rank correlation {found.statistic:.2f} (p = {found.pvalue:.2f}, {len(frame)} runs)'
+    found, chance = correlation(frame['value'].to_numpy(), frame['return'].to_numpy())
+    chance = f'p = {chance:.2f}' if chance >= 0.005 else 'p < 0.01'
+    return f'rank correlation {found:.2f} ({chance}, {len(frame)} runs)'
+
+
+def correlation(left, right):
+    """(Spearman's rank correlation, its two-sided p value) of numbers [runs]. The p value is the
+    share of all orders with a correlation as far from 0, where these can be counted; of more than
+    FEW runs it is of the t distribution."""
+    found = stats.spearmanr(left, right)
+    if len(left) > FEW:
+        return found.statistic, found.pvalue
+    left, right = (stats.rankdata(x) - (len(x) + 1) / 2 for x in (left, right))
+    orders = np.array(list(itertools.permutations(right)))
+    products = np.abs(orders @ left)
+    return found.statistic, np.mean(products >= abs(left @ right) - 1e-9)
 
 
 def draw(frame, at, returns, outdir):

@@ -18,7 +18,9 @@ FILE_INTERVAL = 15
 
 
 class Stream:
-    """An output of which what nobody reads, as after `| head`, is dropped: that ends no run."""
+    """An output of which what cannot be written, as nobody reads it after `| head`, or its terminal
+    is gone, or the disk of its file is full, is dropped, with all that follows: that ends no run.
+    """
 
     def __init__(self, output):
         self.output = output
@@ -32,7 +34,7 @@ class Stream:
     def _try(self, call, *words):
         try:
             call(*words)
-        except BrokenPipeError:
+        except OSError:
             commandline.drop(self.output)
 
     def __getattr__(self, name):
@@ -49,6 +51,13 @@ def say(text):
     tqdm.tqdm.write(text, file=Stream(sys.stdout))
 
 
+def bar(total, unit, interval=FILE_INTERVAL, **words):
+    """A bar of `total` units (None: unknown), on a terminal drawn at once, in a file each so many
+    seconds."""
+    return tqdm.tqdm(total=total, unit=unit, file=Stream(sys.stderr),
+                     mininterval=0.5 if sys.stderr.isatty() else interval, **words)
+
+
 class Screen:
     """The bar of a run, with its phase before it, and beside it what it does or what its last
     episodes returned. Outside of `following` it shows nothing."""
@@ -61,10 +70,8 @@ class Screen:
     @contextlib.contextmanager
     def following(self, step, steps):
         """Within, the bar stands on the screen: at `step` of `steps` when it begins."""
-        with tqdm.tqdm(
-                total=steps, initial=min(step, steps), unit='step', unit_scale=True,
-                dynamic_ncols=True, smoothing=0.05, file=Stream(sys.stderr),
-                mininterval=0.5 if sys.stderr.isatty() else FILE_INTERVAL) as self.bar:
+        with bar(steps, 'step', initial=min(step, steps), unit_scale=True, dynamic_ncols=True,
+                 smoothing=0.05) as self.bar:
             yield
 
     def advance(self, steps):

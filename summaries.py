@@ -14,6 +14,7 @@ from scipy import special, stats
 import config
 import environments
 from logs import differences, everyone, order
+from texts import CONDITIONS
 
 FINAL = 0.1  # the final return is the mean of this last part of the training episodes
 # (runs of a method on each task, tasks): fewer say nothing about how runs vary.
@@ -32,6 +33,8 @@ def default_bin(runs, mode, against='step'):
     ends = [np.unique(run.returns(mode)[against]) for run in runs]
     longest = max([values.max() for values in ends if len(values)], default=1)
     spacings = [np.median(np.diff(values)) for values in ends if len(values) > 1]
+    if mode == 'eval':  # each comes a little after it is due, which is no spacing of its own
+        spacings = [float(f'{spacing:.1e}') for spacing in spacings]
     return rounded_up(max(longest / 50, 1, *spacings))
 
 
@@ -42,7 +45,8 @@ def rounded_up(number):
 
 
 def learning_curve(runs, mode, width, smooth=1, against='step'):
-    """Mean and spread of returns over runs, on the common bins (k * width, (k + 1) * width].
+    """Mean and spread of returns over runs, on the common bins (k * width, (k + 1) * width], or of
+    evaluations, which come when they are due or a little later, [k * width, (k + 1) * width).
 
     A run's bin is the mean of its episodes that end there; a bin in which none ended, between
     two others, is interpolated, but for those of evaluation. smooth: centred running mean over so
@@ -55,7 +59,8 @@ def learning_curve(runs, mode, width, smooth=1, against='step'):
         episodes = run.returns(mode)
         if not len(episodes):
             continue
-        bins = (np.ceil(episodes[against] / width) - 1).astype(int)
+        bins = (episodes[against] // width if mode == 'eval' else
+                np.ceil(episodes[against] / width) - 1).astype(int)
         means = episodes.groupby(bins)[[against, 'return']].mean()
         if mode != 'eval':  # an evaluation is rare, and none is made up
             means = means.reindex(range(means.index[0], means.index[-1] + 1)).interpolate()
@@ -118,8 +123,7 @@ def judged_under(runs):
     """What the runs were judged under, (condition, ratio or sensor), in the order of figures and
     tables: ratios, then each sensor gone, then each alone, then each fault."""
     known = list(config.SENSORS)
-    conditions = 'ratio', 'without', 'only', 'corrupt'
-    return [(condition, key) for condition in conditions for key in sorted(
+    return [(condition, key) for condition in CONDITIONS for key in sorted(
         evaluations(runs, condition).index, key=lambda key: (
             known.index(key) if key in known else len(known), key))]
 
@@ -149,7 +153,11 @@ def interval(tasks):
     middle = np.argsort(scores)[cut:count - cut]
     kept = len(middle)
     low, high = scores[middle[[0, -1]]]
-    variance = sum(len(task) * np.var(np.clip(task, low, high), ddof=1) for task in tasks)
+    # Where the middle half is all alike, as where most runs of a sparse task have nothing, the
+    # rest tells how runs vary.
+    variance = next(filter(None, (
+        sum(len(task) * np.var(np.clip(task, *ends), ddof=1) for task in tasks)
+        for ends in ((low, high), (-np.inf, np.inf)))), 0.0)
     variance *= (count - 1) / count / (kept * (kept - 1))
     owners = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
     freedom = max(1, kept - len(np.unique(owners[middle])))

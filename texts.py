@@ -2,6 +2,9 @@
 
 import math
 
+# What --test judges under, in the order of figures and tables.
+CONDITIONS = 'ratio', 'without', 'only', 'corrupt'
+
 
 def short(steps):
     """Steps in few letters: 600, 120k, 1.25M; rounded down, so that unfinished shows."""

@@ -9,6 +9,7 @@ runs in FOLDER/runs; of `metrics` it is the run's, of `faults` that of the resul
 """
 
 import functools
+import math
 import os
 import pathlib
 import re
@@ -67,7 +68,7 @@ def training(folder, width, first, *tasks):
     width, first, groups = int(width), int(first), runs_of(folder)
     last = max(run.config.steps for task in tasks for runs in groups[task].values()
                for run in runs)
-    bins = range(first // width, last // width)
+    bins = range(first // width, -(-last // width))
     header = ['training return, seed', *(
         f'{texts.short(k * width)} - {texts.short((k + 1) * width)}' for k in bins),
         f'evaluations from {texts.short(first)}']
@@ -95,7 +96,7 @@ def summary(folder, *tasks):
         for ratio in 0.0, 0.2:
             judged = [[summaries.evaluations([run], 'ratio')['mean'][ratio] for run in runs]
                       for runs in group.values()]
-            second = sorted(map(max, judged))[-2]
+            second = max(sorted(map(max, judged))[:-1], default=math.inf)
             means = [whole(sum(seeds) / len(seeds)) for seeds in judged]
             rows.append([f'{titled(task)}, {texts.condition_name("ratio", ratio)}', *(
                 f'**{mean}**' if min(seeds) > second else mean
@@ -133,7 +134,10 @@ def faults(folder):
         if not path.exists():
             continue
         results = pd.read_csv(path, keep_default_na=False)
-        results = results[results['condition'].isin(['ratio', 'corrupt'])]
+        results = results[(results['step'] == results['step'].max()) & (
+            (results['condition'] == 'corrupt') |
+            (results['condition'] == 'ratio') &
+            (pd.to_numeric(results['ratio'], errors='coerce') == 0))]
         returns = results.groupby('sensor', sort=False)['return']
         columns[name] = returns.mean(), returns.std()
     for fault in next(iter(columns.values()))[0].index:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -390,7 +391,8 @@ def test_unfinished_is_named(tmp_path, capsys):
     # The last evaluation tells, since the episodes of many environments may all end early.
     for settings, ended in (
             ({}, True), ({'steps': 20001}, False), ({'steps': 24000, 'envs': 8}, False),
-            ({'steps': 24000, 'envs': 8, 'eval_episodes': 0}, True),
+            ({'steps': 20500, 'envs': 8, 'eval_episodes': 0}, True),
+            ({'steps': 24000, 'envs': 8, 'eval_episodes': 0}, False),
             ({'steps': 28000, 'envs': 8, 'eval_episodes': 0}, False)):
         folder = make(tmp_path / str(settings), steps=settings.pop('steps', 20000), **settings)
         assert logs.load_run(folder).finished == ended
@@ -1266,3 +1268,130 @@ def test_returns_of_tasks_whose_best_is_one_are_told_with_two_digits():
         '0.95', '9.94', '344.1', '-12.4']
     assert (texts.told(0.955, digits=0), texts.told(344.06, digits=0)) == ('0.95', '344')
     assert (texts.told(8.4, 344, 0), texts.told(0.042, 0.9)) == ('8', '0.04')
+
+
+def timed(folder, rows):
+    """Replace the episodes of a run by `rows` of (step, mode, return)."""
+    write(os.path.join(folder, 'episodes.csv'), EPISODES, [
+        (step, 1, step / 10, mode, value, 1000, 0) for step, mode, value in rows])
+
+
+def test_evaluations_that_come_a_little_late_are_of_the_step_at_which_they_were_due(tmp_path):
+    for seed, late in (0, 0), (1, 4):
+        timed(make(tmp_path, seed=seed), [
+            (10000 * k + late * (k % 2), 'eval', 100.0 * k) for k in range(1, 6)])
+    runs = logs.load([tmp_path])[WALK]['mummi']
+    assert summaries.default_bin(runs, 'eval') == 10000
+    curve = summaries.learning_curve(runs, 'eval', 10000)
+    assert curve['mean'].tolist() == [100, 200, 300, 400, 500]
+    assert (curve['deviation'] == 0).all() and (curve['runs'] == 2).all()
+    assert curve['at'].tolist() == [10002, 20000, 30002, 40000, 50002]
+
+
+def test_an_agent_that_went_further_than_a_run_is_no_copy_of_it(tmp_path, capsys):
+    run = make(tmp_path / 'in', steps=20000, results=False)
+    agent = make(tmp_path / 'agents', steps=40000, count=40, level=900.0)
+    os.remove(os.path.join(agent, 'episodes.csv'))
+    (tmp_path / 'agents' / WALK / 'mummi' / '0' / files.WEIGHTS).touch()
+    found = {one.folder: one for one in logs.load([tmp_path])[WALK]['mummi']}
+    assert set(found) == {run, agent} and not found[run].judged
+    # Of a run that went on since, it is an earlier state, whose returns are not the run's.
+    shutil.rmtree(run)
+    make(tmp_path / 'in', steps=60000, count=60, results=False)
+    (only,) = logs.load([tmp_path])[WALK]['mummi']
+    assert only.folder == run and not only.judged
+
+
+@pytest.mark.parametrize('zeros', [9, 6])
+def test_runs_that_mostly_have_nothing_leave_the_interval_wide(zeros):
+    scores = np.array([0.0] * zeros + [0.7, 0.8, 0.9])
+    for tasks in [scores], scores.reshape(3, -1, order='F'):
+        point, low, high = summaries.interval(tasks)
+        assert high - low > 0.2 and low <= point <= high
+
+
+def test_each_task_has_bins_of_its_own_length(tmp_path, monkeypatch):
+    make(tmp_path / 'in', WALK, count=200, steps=200000)
+    timed(make(tmp_path / 'in', 'gym_CartPole-v1', steps=2000), [
+        (100 * k, 'train', 1.0 * k) for k in range(1, 21)])
+    captions = {}
+    monkeypatch.setattr(plotting, 'save', lambda figure, caption, outdir, name: captions.update(
+        {name: (figure, caption)}))
+    plotting.draw_returns(logs.load([tmp_path / 'in']), tmp_path)
+    figure, caption = captions['returns']
+    counts = {axes.get_title(): max(len(line.get_xdata()) for line in axes.lines[1:])
+              for axes in figure.axes}
+    assert min(counts.values()) >= 20, counts
+    assert 'in bins of 5k, 100 steps (panel by panel)' in caption
+
+
+def test_a_run_without_evaluations_is_finished_when_its_last_updates_are_made(tmp_path):
+    for seed, last in enumerate([20000, 19000]):
+        folder = make(tmp_path, seed=seed, eval_episodes=0, envs=16)
+        write(os.path.join(folder, 'metrics.csv'), ('step', 'updates'), [(last, 1)])
+    runs = logs.load([tmp_path])[WALK]['mummi']
+    assert {run.config.seed: run.finished for run in runs} == {0: True, 1: False}
+
+
+def test_a_run_is_finished_when_all_episodes_of_its_last_evaluation_are_there(tmp_path):
+    for seed, count in enumerate([2, 3]):
+        timed(make(tmp_path, seed=seed, eval_episodes=3), [
+            (19000, 'train', 1.0), *[(20000, 'eval', 1.0)] * count])
+    runs = logs.load([tmp_path])[WALK]['mummi']
+    assert {run.config.seed: run.finished for run in runs} == {0: False, 1: True}
+
+
+@pytest.mark.parametrize('name, word, damaged', [
+    ('episodes.csv', 'train', 'trXin'), ('results.csv', 'without', 'wiXhout')])
+def test_a_row_whose_word_is_damaged_is_named(name, word, damaged, tmp_path, capsys):
+    path = tmp_path / WALK / 'mummi' / '0' / name
+    make(tmp_path)
+    path.write_text(path.read_text().replace(word, damaged, 1))
+    logs.load([tmp_path])
+    assert f'{name}: 1 damaged line left out' in capsys.readouterr().out
+
+
+def test_bars_of_the_aggregate_lie_within_their_panel(tmp_path, monkeypatch):
+    for seed, level in enumerate([10.0, 20.0, 300.0, 310.0]):
+        make(tmp_path / 'in', seed=seed, level=level)
+    figures = []
+    monkeypatch.setattr(plotting, 'save', lambda figure, *_: figures.append(figure))
+    groups = logs.load([tmp_path / 'in'])
+    frame = summaries.aggregate(groups)
+    assert (frame['low'] < 0).any()
+    plotting.draw_aggregate(groups, frame, tmp_path)
+    for axes in figures[0].axes:
+        bottom, top = axes.get_ylim()
+        assert all(bottom < low and high < top for _, low, high in bars(axes))
+
+
+def test_what_an_earlier_drawing_left_is_named(tmp_path, capsys):
+    for seed in range(3):
+        make(tmp_path / 'in', seed=seed)
+    plotting.draw([tmp_path / 'in'], tmp_path / 'out')
+    assert 'earlier drawing' not in capsys.readouterr().out
+    shutil.rmtree(tmp_path / 'in' / WALK / 'mummi' / '2')
+    for path in (tmp_path / 'out').iterdir():
+        os.utime(path, (1, 1))
+    plotting.draw([tmp_path / 'in'], tmp_path / 'out')
+    assert ('of an earlier drawing, not of these runs: aggregate.png, aggregate.pdf, aggregate.csv '
+            f'in {tmp_path / "out"}') in capsys.readouterr().out
+
+
+def test_seeds_are_those_that_have_training_episodes(tmp_path):
+    timed(make(tmp_path), [(1000, 'prefill', 1.0)])
+    (row,) = comparison.table(logs.load([tmp_path])).to_dict('records')
+    assert row['seeds'] == 0
+
+
+def test_a_number_of_python_is_the_same_setting_as_one_that_was_typed(tmp_path):
+    for seed, ratio in enumerate([0, 0.0]):
+        make(tmp_path, seed=seed, miss_ratio=ratio, withhold={'image': 1 - ratio})
+    assert len(logs.load([tmp_path])[WALK]['mummi']) == 2
+
+
+def test_a_metric_without_numbers_is_an_empty_panel(tmp_path, recwarn):
+    folder = make(tmp_path / 'in')
+    write(os.path.join(folder, 'metrics.csv'), ('step', 'updates', 'found'), [(1000, 1, '')])
+    plotting.draw([tmp_path / 'in'], tmp_path / 'out', metrics=('found',))
+    assert not [one for one in recwarn if 'empty' in str(one.message)]

@@ -1,11 +1,13 @@
 """Tests of relations.py: which rows of which runs a point is made of, and what is said of them."""
 
 import dataclasses
+import itertools
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import commandline
 import relations
@@ -82,3 +84,21 @@ def test_a_mistake_is_one_line(words, said, runs, capsys):
     assert stopped.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ') and error.count('\n') == 1 and said in error
+
+
+@pytest.mark.parametrize('right, wanted', [
+    ([1, 2, 3, 4], 2 / 24), ([1, 2, 4, 3], 8 / 24), ([1, 2, 3, 4, 5], 2 / 120),
+    ([2, 1, 3, 4, 5], 10 / 120), ([1, 2, 3, 4, 5, 6], 2 / 720)])
+def test_of_few_runs_the_p_value_counts_the_orders(right, wanted):
+    assert relations.correlation(range(len(right)), right)[1] == pytest.approx(wanted)
+
+
+def test_the_p_value_of_ties_and_of_many_runs():
+    left, right = [1, 1, 2, 3], [5, 5, 6, 7]
+    found = [np.corrcoef(left, order)[0, 1] for order in itertools.permutations([1, 1, 2, 3])]
+    wanted = np.mean(np.array(found) > 0.999)
+    assert relations.correlation(left, right) == pytest.approx((1, wanted))
+    random = np.random.default_rng(0).normal(size=(2, 12))
+    assert relations.correlation(*random) == pytest.approx(tuple(stats.spearmanr(*random)))
+    frame = pd.DataFrame({'value': range(9), 'return': range(9)})
+    assert relations.relation(frame) == 'rank correlation 1.00 (p < 0.01, 9 runs)'

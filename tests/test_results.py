@@ -8,6 +8,7 @@ import re
 import shlex
 import statistics
 
+import pandas as pd
 import pytest
 
 import plotting
@@ -184,3 +185,14 @@ def test_readme_has_the_returns_of_the_hour():
     assert nothing == 'nothing'
     assert ('judged at {}, {} and {} on walker_stand, and at {}, {} and {} on '
             'walker_walk').format(*means) in readme
+
+
+def test_faults_are_compared_with_what_was_judged_with_nothing_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, 'ROOT', tmp_path)
+    rows = [(step, 'ratio', '', ratio, value)
+            for step, ratio, value in ((10, 0, 5), (20, 0, 100), (20, 0.1, 60), (20, 0.2, 20))]
+    pd.DataFrame([*rows, (20, 'corrupt', 'image=noise:0.1', '', 80)], columns=[
+        'step', 'condition', 'sensor', 'ratio', 'return']).to_csv(tmp_path / 'mummi.csv')
+    _, rows = tables.faults('.')
+    assert [row[0] for row in rows] == ['nothing missing', 'fault image=noise:0.1']
+    assert rows[0][1].startswith('100 ') and rows[1][1].endswith('(0.80)')

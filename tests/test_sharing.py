@@ -485,11 +485,13 @@ def test_code_that_is_not_committed_is_told_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, 'HERE', str(tmp_path))
     assert provenance.revision() == ''
     (tmp_path / 'one.py').write_text('1')
+    (tmp_path / 'README.md').write_text('1')
     git('init')
     git('add', '.')
     git('commit', '-m', 'one')
     found = [provenance.revision()]
     (tmp_path / 'notes.txt').write_text('of no matter')
+    (tmp_path / 'README.md').write_text('nor this')
     assert provenance.revision() == found[0] and re.fullmatch(r'[0-9a-f]{7,}', found[0])
     # A new file alone, as a method of one's own is, and changes of one that is known.
     for name, text in ('two.py', '4'), ('two.py', '5'), ('one.py', '2'), ('one.py', '3'):
@@ -497,6 +499,11 @@ def test_code_that_is_not_committed_is_told_apart(tmp_path, monkeypatch):
         found.append(provenance.revision())
         assert re.fullmatch(found[0] + r'\+[0-9a-f]{6}', found[-1]) and found.count(found[-1]) == 1
     assert provenance.revision() == found[-1]
+    git('add', '.')
+    git('commit', '-m', 'two')
+    known = provenance.revision()
+    (tmp_path / 'two.py').write_text('6')
+    assert provenance.revision().startswith(known + '+')
 
 
 def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, monkeypatch, capsys):

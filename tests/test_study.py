@@ -346,6 +346,11 @@ def test_the_table_shows_where_a_run_is_and_what_it_has_reached(tmp_path):
         ['task/d/0', 'ended'], ['task/a/0', 'waiting'], ['task/c/0', 'done']]
     assert found[-1].strip() == '1 running, 1 ended, 1 waiting, 1 done'
     assert len(lines(runs, {}, 4)) == 4
+    # Many environments that end at one step, of which some were cut.
+    (folder / 'episodes.csv').write_text('step,seconds,mode,return\n' + ''.join(
+        f'{step},{2 * step},{mode},{value}\n' for step, mode, value in [
+            (10, 'train', 30), *[(20, 'cut', 1)] * 12, (20, 'train', 10)]))
+    assert overview.progress(runs[1]) == (20, 20.0, 0.5)
     # A study that is typed again with fewer steps: nothing is left.
     assert lines([dataclasses.replace(runs[1], steps=3)], {}, 99)[1].split()[-2:] == ['0:00', 'h']
 
