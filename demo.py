@@ -7,6 +7,7 @@ line says what is done and how long it takes.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -18,6 +19,7 @@ import commandline
 import environments
 import files
 import processor
+import screen
 from config import SENSORS, UserError, resolve
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -76,7 +78,7 @@ def show(trained, folder):
         f'chance of {CHANCE:g}' + (f': {decisions} decisions, about half a minute' if decisions
                                    else ''))
     times = []  # of the decisions; the first builds the graph
-    with progress(decisions, 'decision') as bar:
+    with screen.bar(decisions or None, 'decision', 5) as bar:
         def report(count):
             times.append(time.time())
             bar.update()
@@ -92,16 +94,11 @@ def show(trained, folder):
     total = len(tests) * EPISODES
     say(f'{EPISODES} episodes each with all sensors and without each picture: '
         f'{about(total * len(times) * pace)} at the pace of the first')
-    with progress(total, 'episode') as bar:
+    with screen.bar(total, 'episode', 5) as bar:
         results = evaluation.play(
             experiment, trained.agent, trained.step, tests, EPISODES, EPISODES, bar)
     say('\n' + evaluation.table(results) + '\n')
     return paths
-
-
-def progress(total, unit):
-    import tqdm
-    return tqdm.tqdm(total=total or None, unit=unit, mininterval=0.5 if sys.stderr.isatty() else 5)
 
 
 def about(seconds):
@@ -182,8 +179,10 @@ def command(what, how_long, script, *words):
     process = subprocess.Popen([sys.executable, str(HERE / script), *words])
     try:
         code = process.wait()
-    except KeyboardInterrupt:  # it has it too, and saves what was learned
-        process.wait()
+    except KeyboardInterrupt:  # it has it too, and saves what was learned; once more ends it
+        while process.returncode is None:
+            with contextlib.suppress(KeyboardInterrupt):
+                process.wait()
         raise SystemExit(130) from None
     if code:
         raise SystemExit(code if code > 0 else 128 - code)
@@ -191,13 +190,18 @@ def command(what, how_long, script, *words):
 
 def main(words=None):
     given = arguments(words)
+    with commandline.answering(given.outdir, '; the same command begins again'):
+        run(given)
+
+
+def run(given):
+    """Show the trained agent, where there is one, then train another."""
     shown = []
     if os.path.exists(given.agent / 'config.json'):
         say(f'loading the trained agent {given.agent}: about 20 s')
         processor.prepare()
         from experiment import load
-        with commandline.answering(given.outdir, '; the same command begins again'):
-            shown += show(load(given.agent), given.outdir / 'agent')
+        shown += show(load(given.agent), given.outdir / 'agent')
     else:
         say(f'there is no trained agent in {given.agent}, so none is shown; it is trained afresh')
     shown += train(given.outdir)

@@ -210,14 +210,34 @@ def name_state(folder, number):
     endings = [match[1] for match in map(_UNNAMED.fullmatch, os.listdir(folder)) if match]
     endings = sorted((e for e in endings if e != '_temp'), key='.index'.__eq__)
     for ending in endings:
-        with open(os.path.join(folder, UNNAMED + ending), 'rb') as file:
-            os.fsync(file.fileno())
+        written = os.path.join(folder, UNNAMED + ending)
+        with open(written, 'rb') as file:
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:
+                error.filename = written
+                raise
     for ending in endings:
         if ending == '.index':
             _sync_names(path)
         os.replace(os.path.join(folder, UNNAMED + ending), path + ending)
     _sync_names(path)
     return path
+
+
+def check_state(path):
+    """Raise OSError where the files of the state at `path`, as far as they are there, cannot be
+    read now, as on a network that does not answer: that says nothing of what is in them."""
+    folder, name = os.path.split(path)
+    for found in os.listdir(folder or os.curdir):
+        if found.startswith(name + '.') and os.path.isfile(own := os.path.join(folder, found)):
+            try:
+                with open(own, 'rb') as file:
+                    while file.read(1 << 20):
+                        pass
+            except OSError as error:
+                error.filename = error.filename or own
+                raise
 
 
 def prune(folder, kept):

@@ -261,7 +261,7 @@ def import_videos(folder, frames=50, every=1):
             for image in itertools.islice(_frames(path), 0, length, every):
                 video.append(np.asarray(PIL.ImageOps.fit(image, (SIDE, SIDE))).transpose(2, 0, 1))
         except Exception as error:
-            tqdm.tqdm.write(f'skipped {path}: {" ".join(str(error).split())[:300]}')
+            tqdm.tqdm.write(f'skipped {path}: {reason(error)}')
             continue
         if len(video) == frames:
             videos.append(video)
@@ -275,6 +275,12 @@ def import_videos(folder, frames=50, every=1):
 
 
 # --- Command line ---
+
+def reason(error):
+    """The last line of an error, where ffmpeg says what it is, after all that it is made of."""
+    lines = [' '.join(line.split()) for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
+
 
 def run(given):
     """Do what the parsed command line asks for; `config.UserError` for a mistake."""

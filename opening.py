@@ -9,6 +9,9 @@ import files
 import provenance
 from config import UserError
 
+# What an episode holds that no environment observes.
+OWN = 'reward', 'discount', 'steps'
+
 
 def locked(folder, say):
     """Make the folder, where it is not there, and keep other processes from training in it: the
@@ -43,9 +46,10 @@ def same_observations(description, replay, folder):
     if not replay.keys:
         return
     spaces = description.observation_space.spaces | {'action': description.action_space}
-    for name, space in spaces.items():
-        there, here = replay.keys.get(name), (space.shape, space.dtype)
-        if there != here:
+    spaces = {name: (space.shape, space.dtype) for name, space in spaces.items()}
+    for name in [*spaces, *(name for name in replay.keys if name not in spaces)]:
+        there, here = replay.keys.get(name), spaces.get(name)
+        if there != here and name not in OWN:
             there, here = (f'{kind[0]} {kind[1]}' if kind else 'absent' for kind in (there, here))
             raise UserError(
                 f'the episodes in {folder} are of another environment: {name} is {there} '

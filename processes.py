@@ -16,10 +16,10 @@ import weakref
 import gymnasium
 import gymnasium.vector
 import numpy as np
-import tqdm
 
 from config import SENSORS, UserError, coloured
 from environments import Broken
+from screen import say
 from workers import Died, Worker, arrays, checked, end_with_parent, shared, work
 from wrappers import background_videos, make
 
@@ -148,7 +148,7 @@ class _Vector(gymnasium.vector.VectorEnv):
         the seed of the first, and one more is that of each after it. ValueError for a list of
         another length."""
         if isinstance(seed, (int, np.integer)):
-            seed = [int(seed) + index for index in range(self.num_envs)]
+            seed = [(int(seed) + index) % 2 ** 32 for index in range(self.num_envs)]
         seed = [None] * self.num_envs if seed is None else list(seed)
         if len(seed) != self.num_envs:
             raise ValueError(f'{len(seed)} seeds for {self.num_envs} environments')
@@ -232,7 +232,7 @@ class _Vector(gymnasium.vector.VectorEnv):
             if self.deaths[index] >= DEATHS:
                 self.close()
                 raise UserError(f'{reason}; {DEATHS} times without a whole episode{RESUMES}')
-            _say(f'warning: {reason}; it is started again, and its unfinished episode is dropped')
+            say(f'warning: {reason}; it is started again, and its unfinished episode is dropped')
             worker.end()
             self._start(index)
             try:
@@ -251,7 +251,3 @@ _alive = weakref.WeakSet()
 def _end_all():
     for environments in list(_alive):
         environments.close()
-
-
-def _say(text):
-    tqdm.tqdm.write(text)

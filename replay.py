@@ -51,11 +51,26 @@ def _parsed_header(version, header):
 
 
 def _shortage(error):
-    """Whether an error of reading an episode says nothing of its file: that there is no memory
-    left, or no number for another open file; that a network's file system does not answer."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and (
-        # zipfile goes to places that there are not.
-        error.errno not in (None, errno.ENOENT, errno.EINVAL)))
+    """What of an error of reading an episode, and of those behind it, says nothing of its file:
+    that there is no memory left, or no number for another open file; that a network's file system
+    does not answer. None where it is the file that is damaged."""
+    while error:  # zipfile calls a file that could not be read no zip file
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and (
+                # zipfile goes to places that there are not.
+                error.errno not in (None, errno.ENOENT, errno.EINVAL))):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _raise(error, path):
+    """Raise, for an error of reading the episode at `path`, what lacked; or ValueError, where it is
+    damaged."""
+    if lacked := _shortage(error):
+        if isinstance(lacked, OSError):
+            lacked.filename = lacked.filename or path
+        raise lacked
+    raise ValueError(f'{path}: {error}') from error
 
 
 class Episode:
@@ -124,9 +139,7 @@ class Episode:
             with np.load(self.path) as arrays:
                 self.memory = {key: arrays[key] for key in arrays}
         except Exception as error:
-            if _shortage(error):
-                raise
-            raise ValueError(f'{self.path}: {error}') from error
+            _raise(error, self.path)
         self.checked = True
 
     def check(self):
@@ -146,9 +159,7 @@ class Episode:
         try:
             return self._read(start, count, keys)
         except (OSError, ValueError) as error:
-            if _shortage(error):
-                raise
-            raise ValueError(f'{self.path}: {error}') from error
+            return _raise(error, self.path)
 
     def _read(self, start, count, keys):
         result = {}
@@ -264,7 +275,10 @@ class Replay:
         self._check_keys({key: (value.shape[1:], value.dtype) for key, value in arrays.items()},
                          'an episode')
         os.makedirs(self.folder, exist_ok=True)
-        with files.writing(path_of(self.folder, self.number, entries)) as file:
+        path = path_of(self.folder, self.number, entries)
+        if os.path.lexists(path):  # a file system that did not show it before
+            raise FileExistsError(errno.EEXIST, 'an episode of this number is there already', path)
+        with files.writing(path) as file:
             np.savez(file, **arrays)
         number, self.number = self.number, self.number + 1
         episode = Episode(self.folder, number, entries, self.action_repeat)
@@ -348,7 +362,10 @@ class Replay:
         seeds = iter(seeds)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             def begin():
-                return [pool.submit(draw, seed) for seed in itertools.islice(seeds, 1)]
+                try:
+                    return [pool.submit(draw, seed) for seed in itertools.islice(seeds, 1)]
+                except RuntimeError as error:  # no more threads
+                    raise OSError(errno.EAGAIN, str(error)) from None
             coming = begin()
             while coming:
                 ready = coming.pop().result()

@@ -1,4 +1,5 @@
-"""SIGTERM and Ctrl-C: noted while a run trains and acted upon where nothing is lost; else at once.
+"""SIGTERM, Ctrl-C and a terminal that closes: noted while a run trains and acted upon where
+nothing is lost; else at once.
 
     listen      from the first line of a script on: a signal ends the process at once
     noting      a signal is noted, and `check` raises it; a second one ends the process
@@ -14,7 +15,7 @@ import contextlib
 import os
 import signal
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):

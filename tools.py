@@ -182,7 +182,8 @@ class Checkpoints:
 
     def load(self, path):
         """Restore the state at `path`, every value of it; UserError where it is damaged or another
-        model's."""
+        model's, OSError where it cannot be read at present."""
+        files.check_state(path)
         plain, status = files.plain(path), None
         try:
             kept = tf.train.load_checkpoint(plain).get_variable_to_shape_map()

@@ -1,5 +1,6 @@
 """A run: set-up, the loop of collecting, training, evaluating and saving, and its errors."""
 
+import contextlib
 import dataclasses
 import errno
 import sys
@@ -68,12 +69,13 @@ def main(experiment):
             f'{error.filename}: {error.strerror}' + training * (
                 f'; what was saved is whole, and once this is mended the same command resumes '
                 f'{config.logdir}')))
-    except MemoryError:
+    except (MemoryError, tf.errors.ResourceExhaustedError):  # the second of a GPU
         commandline.fail(UserError(
             'the memory is full; type fewer --envs, a smaller --replay_memory or --batch, or end '
             f'what else runs here{resumes}'))
     except stopping.Stopped as stopped:
-        print(f'\nstopped by {stopped.name}{resumes}', file=sys.stderr)
+        with contextlib.suppress(OSError):  # of a terminal that is gone
+            print(f'\nstopped by {stopped.name}{resumes}', file=sys.stderr)
         raise SystemExit(stopped.code) from None
     except KeyboardInterrupt:
         print(f'\ninterrupted{resumes}', file=sys.stderr)
@@ -115,6 +117,11 @@ class Trainer:
                 f'episodes to go on from; put {self.folder / "episodes"} back, or begin another '
                 f'run with these weights: --export FOLDER here, then --logdir ANOTHER --init '
                 'FOLDER')
+        if not (resumed or self.replay.number) and any(
+                table.rows() for table in (self.logger.episodes, self.logger.metrics)):
+            raise UserError(
+                f'{self.folder} has the logs of a run, no checkpoint that can be read and no '
+                'episodes to go on from; choose another --logdir')
         if not resumed and self.replay.number:
             records.begin_anew(
                 self.logger, self.replay, bool(self.checkpoints.paths()), say)
@@ -122,13 +129,13 @@ class Trainer:
             # These were for its beginning, and stay what they were.
             self.config = dataclasses.replace(
                 self.config, prefill=before.prefill, pretrain=before.pretrain)
-        config = self.config
+        config, written = self.config, records.seconds(self.logger)
         records.mend(
             self.logger, self.replay, self.progress, self.sensors, config.prefill, say)
         self.step = self.replay.steps
         # Also after a kill, wall time does not step back.
-        self.began = time.time() - max(
-            float(self.progress.seconds), records.seconds(self.logger))
+        self.began = time.monotonic() - max(
+            float(self.progress.seconds), written)
         self.driver = Driver(self.environments, config.action_repeat)
         self.policy = AgentPolicy(self.agent, config.envs, exploring=True)
         self.health = Health(self.agent.actions.saturated)
@@ -241,7 +248,7 @@ class Trainer:
         if updates >= due:
             return
         seeds = ([config.seed, number] for number in range(updates, due))
-        begun, made = time.time(), 0
+        begun, made = time.monotonic(), 0
         self.screen.show(phase='train')
         if not self.compiled:
             self.compiled = True
@@ -252,11 +259,11 @@ class Trainer:
             for key, value in metrics.items():
                 self.totals[key] = self.totals.get(key, 0.0) + value
             self.averaged += 1
-            rate = made / (time.time() - begun)
+            rate = made / (time.monotonic() - begun)
             if updates % config.log_every == 0 or updates == due:
                 values = {k: float(value) / self.averaged for k, value in self.totals.items()}
                 self._log(updates, values | {'updates_per_second': rate})
-                self.totals, self.averaged, begun, made = {}, 0, time.time(), 0
+                self.totals, self.averaged, begun, made = {}, 0, time.monotonic(), 0
             self.screen.show(
                 f'update {updates}/{due}, {rate:.2f} updates/s, {self.screen.recent()}')
             stopping.check()
@@ -329,7 +336,7 @@ class Trainer:
 
     def seconds(self):
         """Wall time of the run, all its sessions together."""
-        return time.time() - self.began
+        return time.monotonic() - self.began
 
     def _episode(self, mode, episode, number):
         row = {

@@ -58,7 +58,7 @@ def ended(what, code, rendered=False):
 
 @contextlib.contextmanager
 def spawning():
-    """Within, started processes run no main script and are deaf to Ctrl-C and SIGTERM."""
+    """Within, started processes run no main script and are deaf to Ctrl-C, SIGTERM and SIGHUP."""
     # A spawned process imports the main script of its parent, and with it TensorFlow. An
     # empty module in its place has no file to import.
     main = sys.modules['__main__']
@@ -226,21 +226,25 @@ def _answers(command, *words):
 
 
 def _sendable(answer):
-    """`answer` as bytes; an error that has to be raised elsewhere with a note of where it was, and
-    one that cannot be told so as another of its words."""
+    """`answer` as bytes; an error that has to be raised elsewhere with a note of where it was.
+
+    One of a class that the other process need not have, or which says there something else, as
+    that a pipe is broken, comes as a RuntimeError of its words."""
     if not isinstance(answer, BaseException):
         return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
     if not isinstance(answer, Died):
         trace = ''.join(traceback.format_exception(answer))
         answer.add_note(f'in the environment:\n{trace}')
-    try:
+    known = type(answer) in (Died, UserError) or (type(answer).__module__ == 'builtins' and not (
+        isinstance(answer, OSError) and not answer.filename))
+    with contextlib.suppress(Exception):
         content = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
         pickle.loads(content)
-    except Exception:
-        told = RuntimeError(f'{type(answer).__name__}: {answer}')
-        told.add_note(answer.__notes__[-1])
-        content = pickle.dumps(told, pickle.HIGHEST_PROTOCOL)
-    return content
+        if known:
+            return content
+    told = RuntimeError(f'{type(answer).__name__}: {answer}')
+    told.add_note(answer.__notes__[-1])
+    return pickle.dumps(told, pickle.HIGHEST_PROTOCOL)
 
 
 # A replay holds rewards in this type.

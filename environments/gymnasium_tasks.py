@@ -239,7 +239,7 @@ def readers(env, config):
 
 def draws(env):
     """Whether the task can draw a picture of itself."""
-    return 'rgb_array' in env.metadata.get('render_modes', [])
+    return 'rgb_array' in ((env.metadata or {}).get('render_modes') or [])
 
 
 def needs_picture(env, config):

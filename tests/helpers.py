@@ -1,5 +1,7 @@
 """Small agents, random batches, stubs and plain numpy layers for the tests of the models."""
 
+import errno
+import io
 import pathlib
 
 import gymnasium
@@ -231,3 +233,26 @@ def close(actual, wanted, tolerance=1e-5):
     scale = max(np.abs(wanted).max(initial=0), 1e-6)
     np.testing.assert_allclose(
         np.asarray(actual, np.float64), wanted, rtol=0, atol=tolerance * scale)
+
+
+class _Deaf(io.RawIOBase):
+    """A file that can be opened and not be read."""
+
+    def readable(self):
+        return True
+
+    seekable = readable
+
+    def seek(self, *_):
+        return 0
+
+    def tell(self):
+        return 0
+
+    def readinto(self, _):
+        raise OSError(errno.EIO, 'Input/output error')
+
+
+def unreadable(*_, **__):
+    """In place of `open`: a file that opens, and whose reading fails."""
+    return io.BufferedReader(_Deaf())

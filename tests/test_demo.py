@@ -10,6 +10,7 @@ import stubs
 from matplotlib.image import imread
 from PIL import Image
 
+import commandline
 import demo
 import evaluation
 import experiment
@@ -153,17 +154,17 @@ def test_the_trained_agent_is_found_from_every_working_folder(tmp_path, monkeypa
 
 
 def test_training_types_commands_that_are_right_and_stops_where_they_fail(tmp_path, monkeypatch):
-    import commandline
     import mummi
     run, typed = [], []
 
     class Done:
-        code, interrupted, waited = 0, False, 0
+        code, interrupted, waited, returncode = 0, 0, 0, None
 
         def wait(self):
             Done.waited += 1
-            if Done.interrupted and Done.waited == 1:
+            if Done.waited <= Done.interrupted:
                 raise KeyboardInterrupt
+            self.returncode = Done.code
             return Done.code
     monkeypatch.setattr(demo.subprocess, 'Popen', lambda words: run.append(words) or Done())
     monkeypatch.setattr(demo, 'say', typed.append)
@@ -179,11 +180,23 @@ def test_training_types_commands_that_are_right_and_stops_where_they_fail(tmp_pa
     with pytest.raises(SystemExit) as stopped:
         demo.train(tmp_path)
     assert stopped.value.code == 2 and len(run) == 3
-    # After Ctrl-C, which the run has too, it is waited for: it saves what was learned.
-    Done.interrupted, Done.waited = True, 0
-    with pytest.raises(SystemExit) as stopped:
-        demo.train(tmp_path)
-    assert (stopped.value.code, Done.waited) == (130, 2)
+    # After Ctrl-C, which the run has too, it is waited for: it saves what was learned, or ends at
+    # once after the second.
+    for count in 1, 2:
+        Done.interrupted, Done.waited = count, 0
+        with pytest.raises(SystemExit) as stopped:
+            demo.train(tmp_path)
+        assert (stopped.value.code, Done.waited) == (130, count + 1)
+
+
+def test_a_demo_whose_output_nobody_reads_ends_in_a_line(tmp_path, monkeypatch, capsys):
+    def unread(text):
+        raise BrokenPipeError
+    monkeypatch.setattr(demo, 'say', unread)
+    monkeypatch.setattr(commandline, 'drop', lambda output: None)
+    with pytest.raises(SystemExit) as ended:
+        demo.main(['--agent', str(tmp_path / 'none'), '--outdir', str(tmp_path / 'out')])
+    assert ended.value.code == 2 and 'nobody reads' in capsys.readouterr().err
 
 
 def test_a_second_demo_says_that_it_goes_on(tmp_path, monkeypatch):

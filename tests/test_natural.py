@@ -427,6 +427,12 @@ def test_a_damaged_frame_is_named(tmp_path, capsys):
     assert f'skipped {tmp_path / "a"}: 1.png: ' in capsys.readouterr().out
 
 
+def test_of_what_ffmpeg_says_the_reason_is_told():
+    banner = 'Could not load meta information\n=== stderr ===\n\nffmpeg version 7\n' + 'x' * 400
+    assert natural.reason(OSError(f'{banner}\n  Invalid data  found\n\n')) == 'Invalid data found'
+    assert natural.reason(ValueError()) == 'ValueError'
+
+
 def test_videos_are_turned_and_stretched_as_a_player_shows_them(tmp_path):
     picture = halves([0, 0, 255], [255, 0, 0], 96, 96)
     picture.paste((0, 255, 0), (0, 0, 96, 24))  # above, left out by a square of narrow pixels

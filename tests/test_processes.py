@@ -241,7 +241,13 @@ def test_an_error_that_cannot_be_told_to_another_process_is_told_by_its_words():
 
     for error, kind in (Local('robot fell'), RuntimeError), (
             UnicodeDecodeError('ascii', b'x', 0, 1, 'no'), UnicodeDecodeError), (
-            Two(3, 'port'), RuntimeError):
+            Two(3, 'port'), RuntimeError), (
+            # This would be told as the lack of a reader, of open files, or of a file of the run.
+            BrokenPipeError(32, 'Broken pipe'), RuntimeError), (
+            BlockingIOError(11, 'again'), RuntimeError), (
+            FileNotFoundError(2, 'No such file', 'robot.xml'), FileNotFoundError), (
+            # Of a module that the other process need not have.
+            gymnasium.error.Error('robot fell'), RuntimeError):
         try:
             raise error
         except Exception as raised:

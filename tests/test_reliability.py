@@ -210,6 +210,19 @@ def test_rows_beyond_the_checkpoint_go_and_come_again_once(long, tmp_path):
     check_tables(folder)
 
 
+def test_wall_time_does_not_step_back_with_the_rows_that_go(long, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(long(1).folder, folder)
+    sorted(folder.glob('state-*.index'))[-1].unlink()
+    rows = pd.read_csv(folder / 'metrics.csv')
+    rows.loc[rows.index[-1], 'seconds'] = 5000.0  # it ran so long before it was killed
+    rows.to_csv(folder / 'metrics.csv', index=False)
+    with stubs.eagerly(), training.Trainer(
+            stubs.Experiment(folder, *ONE, '--steps', '120')) as trainer:
+        assert trainer.seconds() > 5000
+    assert len(pd.read_csv(folder / 'metrics.csv')) < len(rows)
+
+
 def test_a_table_that_is_older_than_its_numbers_of_episodes_gets_them(long, tmp_path):
     folder = tmp_path / 'run'
     shutil.copytree(long(1).folder, folder)
@@ -261,6 +274,18 @@ def test_a_run_whose_episodes_are_gone_is_refused_and_left_as_it_is(long, tmp_pa
     with pytest.raises(UserError, match='at 120 steps and no episodes .*--export.*--init'):
         stubs.trained(folder, *ONE, '--steps', '240')
     assert before == content(folder)  # also no folder where the episodes are to be put back
+
+
+def test_logs_are_kept_where_the_checkpoints_are_damaged_and_the_episodes_gone(long, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(long(1).folder, folder)
+    shutil.rmtree(folder / 'episodes')
+    for path in folder.glob('state-*.index'):
+        path.write_bytes(path.read_bytes()[:40])
+    before = content(folder)
+    with pytest.raises(UserError, match='no checkpoint that can be read and no episodes'):
+        stubs.trained(folder, *ONE, '--steps', '240')
+    assert before == content(folder)
 
 
 def test_logs_without_a_run_are_no_place_for_another(long, tmp_path):

@@ -1,5 +1,6 @@
 """Replay: what is kept of the episodes, what survives damage, and what is drawn from them."""
 
+import concurrent.futures
 import errno
 import gc
 import inspect
@@ -7,6 +8,7 @@ import io
 import pathlib
 import tracemalloc
 
+import helpers
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -345,6 +347,41 @@ def test_what_cannot_be_read_now_is_not_taken_for_damaged(where, shortage, tmp_p
                 reader.sample(20, 5, 0)
     assert names(tmp_path) == ['0000000-5.npz', '0000001-6.npz', '0000002-7.npz']
     assert same(whole, reader.sample(20, 5, 0)) and len(reader.episodes) == 3
+
+
+@pytest.mark.parametrize('checked', [False, True])
+def test_a_file_that_opens_and_cannot_be_read_now_is_not_taken_for_damaged(
+        checked, tmp_path, monkeypatch):
+    fill(tmp_path, [5, 6])
+    reader = Replay(tmp_path, 2, memory=0)
+    for episode in reader.episodes:
+        episode.checked = checked
+    with monkeypatch.context() as patch:
+        patch.setattr('builtins.open', helpers.unreadable)
+        for read in lambda: Replay(tmp_path, 2), lambda: reader.sample(20, 5, 0):
+            with pytest.raises(OSError, match='Input/output error') as caught:
+                read()
+            assert caught.value.errno == errno.EIO
+        assert caught.value.filename.endswith('.npz')
+    assert names(tmp_path) == ['0000000-5.npz', '0000001-6.npz']
+
+
+def test_an_episode_that_is_there_is_never_replaced(tmp_path):
+    replay = fill(tmp_path, [5])
+    replay.number = 0  # as where the file system did not show it
+    with pytest.raises(FileExistsError) as caught:
+        replay.add(episode(9, 5))
+    assert caught.value.filename.endswith('0000000-5.npz')
+    assert Replay(tmp_path, 2).sample(1, 5, 0)['reward'][0, 0] == 0
+
+
+def test_no_more_threads_is_a_shortage_of_the_system(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+    monkeypatch.setattr(concurrent.futures.ThreadPoolExecutor, 'submit', refuse)
+    with pytest.raises(OSError, match='start new thread') as caught:
+        next(fill(tmp_path, [5]).batches(2, 5, [0]))
+    assert caught.value.errno == errno.EAGAIN
 
 
 def test_an_episode_whose_name_tells_another_length_is_set_aside(tmp_path):

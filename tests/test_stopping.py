@@ -44,7 +44,8 @@ def hearing():
 @pytest.mark.parametrize('how, out, error, times', [
     ('end', '', 'ended at once; type it again', 1),
     ('note', 'caught', 'finishing the update', 1), ('deaf', '', 'ended at once', 2)])
-@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize('number, code', [
+    (signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_process_as_its_phase_asks(how, out, error, times, number, code):
     process = subprocess.Popen(
         [sys.executable, '-c', SCRIPT, how], cwd=ROOT, text=True, stdout=subprocess.PIPE,

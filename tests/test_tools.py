@@ -291,6 +291,26 @@ def test_a_kill_at_any_moment_of_saving_leaves_the_newest_state_or_the_one_befor
         f'state-000000005.{ending}' for ending in ('data-00000-of-00001', 'index')]
 
 
+@pytest.mark.parametrize('call', ['read', 'fsync'])
+def test_a_disk_that_does_not_answer_is_named_and_no_damage(call, saved, monkeypatch):
+    folder, _ = saved
+    before, said = names(folder), []
+    checkpoints = tools.Checkpoints(folder, Part(), report=said.append)
+
+    def refuse(*_):
+        raise OSError(5, 'Input/output error')
+    with monkeypatch.context() as patch:
+        if call == 'fsync':
+            patch.setattr(os, 'fsync', refuse)
+        else:
+            patch.setattr('builtins.open', helpers.unreadable)
+        with pytest.raises(OSError, match='Input/output error') as caught:
+            checkpoints.save(9) if call == 'fsync' else checkpoints.restore()
+    assert 'state' in caught.value.filename and said == []
+    assert set(before) <= set(names(folder))
+    assert checkpoints.save(9).name == restored(folder)[1].name == 'state-000000009'
+
+
 def test_a_state_that_is_not_finite_is_named_and_not_saved(saved):
     folder, _ = saved
     before = names(folder)

@@ -426,19 +426,28 @@ def test_episodes_of_another_environment_are_told_and_nothing_is_changed(
     contents = lambda: {
         path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
     before = contents()
-    made = stubs.Experiment(folder)
-    spaces = made.description.observation_space.spaces
-    spaces['touch'] = gymnasium.spaces.Box(-np.inf, np.inf, (9,), np.float32)
-    with pytest.raises(UserError, match=r'touch is \(6,\) float32 there, and \(9,\) float32 now'):
-        training.Trainer(made)
-    assert contents() == before
+    other = gymnasium.spaces.Box(-np.inf, np.inf, (9,), np.float32)
+    for now, words in (other, r'\(9,\) float32'), (None, 'absent'):
+        made = stubs.Experiment(folder)
+        spaces = made.description.observation_space.spaces
+        if now:
+            spaces['touch'] = now
+        else:
+            del spaces['touch']
+        with pytest.raises(UserError, match=rf'touch is \(6,\) float32 there, and {words} now'):
+            training.Trainer(made)
+        assert contents() == before
 
 
-def test_output_that_nobody_reads_ends_no_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize('why', ['nobody reads', 'disk full'])
+def test_output_that_cannot_be_written_ends_no_run(why, tmp_path, monkeypatch):
     outputs = []
     for name in 'stdout', 'stderr':
-        read, write = os.pipe()
-        os.close(read)
+        if why == 'nobody reads':
+            read, write = os.pipe()
+            os.close(read)
+        else:
+            write = os.open('/dev/full', os.O_WRONLY)
         outputs.append(os.fdopen(write, 'w', buffering=1))
         monkeypatch.setattr(sys, name, outputs[-1])
     run = stubs.trained(tmp_path / 'run')
@@ -464,6 +473,16 @@ def test_a_system_that_has_no_more_is_a_line(number, whole, monkeypatch, capsys)
     with pytest.raises(SystemExit) as ended:
         training.main(whole)
     assert ended.value.code == 2 and 'fewer --envs' in capsys.readouterr().err
+
+
+def test_a_gpu_whose_memory_is_full_is_a_line(whole, monkeypatch, capsys):
+    def full(_):
+        raise tf.errors.ResourceExhaustedError(None, None, 'OOM when allocating tensor')
+    monkeypatch.setattr(training, 'Trainer', full)
+    with pytest.raises(SystemExit) as ended:
+        training.main(whole)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and 'a smaller --replay_memory or --batch' in said
 
 
 # --- Sound ------------------------------------------------------------------------------------
