@@ -121,8 +121,9 @@ def sentences(found):
         good = mummi[column] < most
         if all(mummi[column] <= BETTER * rival[column] for rival in rivals):
             return 'yes' if good else f'better than {them}, but only in part'
-        return f'yes, but hardly better than {them}' if good else (
-            f'NO, not better than {them}, otherwise than the paper says')
+        if good and all(mummi[column] <= rival[column] for rival in rivals):
+            return f'yes, but hardly better than {them}'
+        return f'NO, not better than {them}, otherwise than the paper says'
 
     def listed(write):
         return '; '.join(f'{NAMES[method]} {write(*v)}' for method, v in values.items())

@@ -35,7 +35,8 @@ WORDS = {'mode': MODES, 'condition': CONDITIONS}  # all that these have
 @dataclasses.dataclass
 class Run:
     """A run: its folder, method (as `variants.name` names it), config.Config, episodes.csv,
-    newest part of results.csv, and `provenance.history`."""
+    newest part of results.csv, `provenance.history`, and the step of the last row of metrics.csv
+    where that tells whether it is finished; else, or where there is none, 0."""
 
     folder: str
     method: str
@@ -43,6 +44,7 @@ class Run:
     episodes: pd.DataFrame
     results: pd.DataFrame
     history: dict
+    updated: float = 0
 
     @property
     def script(self):
@@ -69,8 +71,7 @@ class Run:
             steps = self.returns('eval')['step']
             return (steps >= self.config.steps).sum() >= self.config.eval_episodes
         # The last updates are made at the last step, or fewer than `train_every` before.
-        updates = read_steps(os.path.join(self.folder, 'metrics.csv'), ('step',))['step']
-        if len(updates) and updates.max() <= self.config.steps - self.config.train_every:
+        if 0 < self.updated <= self.config.steps - self.config.train_every:
             return False
         # A run stops at its last step, in the middle of the episodes of its environments.
         longest = environments.time_limit(self.config) or (
@@ -167,6 +168,8 @@ def load_run(folder):
         episodes = read_steps(
             os.path.join(folder, 'episodes.csv'), ('step', 'seconds', 'mode', 'return'))
         results = read(path, ('step', 'condition', 'sensor', 'return'), ('ratio',))
+        updated = 0 if settings.eval_episodes else read_steps(
+            os.path.join(folder, 'metrics.csv'), ('step',))['step'].max()
     except OSError as error:
         raise UserError(f'{error.filename or folder}: {error.strerror or error}') from None
     if 'options' in results and (other := results['options'] != '').any():
@@ -182,7 +185,7 @@ def load_run(folder):
         print(f'{path}: {(~newest).sum()} rows of older checkpoints left out')
     method = variants.name(method, settings)
     return Run(folder, method, settings, episodes, results[newest].reset_index(drop=True),
-               history)
+               history, updated)
 
 
 def run_folders(indirs):
@@ -288,19 +291,19 @@ def say_absent(seen, methods, tasks):
 
 def without_copies(runs):
     """The runs without exported agents of the settings and seed of another among them that has come
-    as far, which would count twice; a run of as many steps that was not judged has what they
-    returned. A printed line names them."""
+    as far, which would count twice; a run that was not judged has what they returned at its end. A
+    printed line names them."""
     agents = [run for run in runs if files.exported(run.folder)]
     kept = [run for run in runs if not files.exported(run.folder)]
     for agent in agents:
-        own = [run for run in kept if agent.judged <= (
-            run.config.steps if run.finished else run.reached) and (
+        own = [run for run in kept if (
+            agent.config.steps <= run.config.steps or agent.judged <= run.reached) and (
             run.config.seed, settings_of(run)) == (agent.config.seed, settings_of(agent))]
         if not own:
             kept.append(agent)
             continue
         print(f'{agent.folder}: left out, of the settings and seed of {own[0].folder}')
-        if not len(own[0].results) and own[0].config.steps == agent.config.steps:
+        if not len(own[0].results) and agent.judged >= own[0].reached:
             own[0].results = agent.results
     return kept
 

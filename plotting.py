@@ -19,7 +19,6 @@ deviations are of the sample (n - 1).
 import argparse
 import os
 import textwrap
-import time
 
 import numpy as np
 import pandas as pd
@@ -65,10 +64,8 @@ from summaries import (
 )
 from texts import short
 
-# All that `draw` may write but index.html, which it always does.
-FILES = [f'{name}.{ending}' for name in (
-    'returns', 'returns_eval', 'returns_hours', 'losses', 'missing_ratio', 'single_sensor',
-    'corrupted', 'aggregate') for ending in ('png', 'pdf', 'csv')]
+FIGURES = ('returns', 'returns_eval', 'returns_hours', 'losses', 'missing_ratio', 'single_sensor',
+           'corrupted', 'aggregate')
 NAMED = 4  # so many methods have their names under their points
 # What metrics are drawn against: column, name of the axis.
 AGAINST = {'steps': ('step', 'environment steps'), 'updates': ('updates', 'updates')}
@@ -238,7 +235,6 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
     UserError for a missing folder, no runs, an `outdir` that is in a run or not writable, or a
     `reference` that is no such table.
     """
-    begun = time.time()
     reference = references.read(reference, whose) if reference else None
     groups = load(indirs, methods, tasks, by)
     if reference is not None and not any(
@@ -260,9 +256,10 @@ def draw(indirs, outdir, methods=(), tasks=(), width=None, smooth=1, metrics=(),
     compared = aggregate(groups)
     drawn.append(draw_aggregate(groups, compared, outdir))
     blocks = write_table(groups, outdir, hours, compared)
-    if old := [name for name in FILES if os.path.exists(path := os.path.join(outdir, name))
-               and os.path.getmtime(path) < begun]:
-        print(f'of an earlier drawing, not of these runs: {", ".join(old)} in {outdir}')
+    if old := [f'{name}.{ending}' for name in FIGURES if name not in drawn
+               for ending in ('png', 'pdf', 'csv')
+               if os.path.exists(os.path.join(outdir, f'{name}.{ending}'))]:
+        print(f'of an earlier drawing, and not drawn now: {", ".join(old)} in {outdir}')
     page.write(groups, outdir, [name for name in (*drawn[1:], drawn[0]) if name], blocks)
     print(f'figures and tables are in {outdir}, all together in index.html')
 

@@ -84,8 +84,8 @@ def vector(config, split, count, description, seed):
 
     Observations are copies, with a leading axis of `count`. The step after the end of an
     episode ignores the action and returns the observation of `reset` with reward 0; `following`
-    gives its seed. Ctrl-C and SIGTERM do not reach the workers; they end when this process does,
-    however it ends.
+    gives its seed. Ctrl-C, SIGTERM and SIGHUP do not reach the workers; they end when this
+    process does, however it ends.
 
     A worker that dies, or does not answer within `config.env_timeout` seconds, is started again:
     its row of the step has the observation of a reset by the seed of the episode that it had, and

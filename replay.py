@@ -116,9 +116,7 @@ class Episode:
             if lengths != {entries}:
                 raise ValueError(f'it has {lengths.pop()} entries, not {entries}')
         except Exception as error:  # zipfile and numpy have many types for what damage can do
-            if _shortage(error):
-                raise
-            raise ValueError(f'{path}: {error}') from error
+            _raise(error, path)
         keys = {key: (shape[1:], dtype) for key, (_, shape, dtype) in self.places.items()}
         self.places, self.keys = (
             _LAYOUTS.setdefault(tuple(layout.items()), layout) for layout in (self.places, keys))
@@ -127,7 +125,10 @@ class Episode:
         # The last decision of an episode may be cut short by its time limit.
         self.steps = action_repeat * (self.entries - 1)
         if 'steps' in self.places:
-            self.steps = int(self._read(0, self.entries, ['steps'])['steps'].sum())
+            try:
+                self.steps = int(self._read(0, self.entries, ['steps'])['steps'].sum())
+            except (OSError, ValueError) as error:
+                _raise(error, path)
 
     @property
     def path(self):

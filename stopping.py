@@ -45,6 +45,8 @@ def listen(hint):
 
 def _heard(number, frame):
     before, _state.asked = _state.asked, number
+    if before == number == signal.SIGHUP:  # a shell and the system send one each for one terminal
+        return
     if not _state.noting or before is not None:
         _say(f'{signal.Signals(number).name}: ended at once; {_state.hint}')
         os._exit(128 + number)

@@ -16,6 +16,7 @@ import environments
 from logs import differences, everyone, order
 from texts import CONDITIONS
 
+LATE = 0.05  # of a bin
 FINAL = 0.1  # the final return is the mean of this last part of the training episodes
 # (runs of a method on each task, tasks): fewer say nothing about how runs vary.
 ENOUGH = (2, 3), (3, 1)
@@ -33,9 +34,9 @@ def default_bin(runs, mode, against='step'):
     ends = [np.unique(run.returns(mode)[against]) for run in runs]
     longest = max([values.max() for values in ends if len(values)], default=1)
     spacings = [np.median(np.diff(values)) for values in ends if len(values) > 1]
-    if mode == 'eval':  # each comes a little after it is due, which is no spacing of its own
-        spacings = [float(f'{spacing:.1e}') for spacing in spacings]
-    return rounded_up(max(longest / 50, 1, *spacings))
+    widest = max(longest / 50, 1, *spacings)
+    # An evaluation comes a little after it is due, which makes no spacing of its own.
+    return rounded_up(float(f'{widest:.1e}') if mode == 'eval' else widest)
 
 
 def rounded_up(number):
@@ -45,8 +46,8 @@ def rounded_up(number):
 
 
 def learning_curve(runs, mode, width, smooth=1, against='step'):
-    """Mean and spread of returns over runs, on the common bins (k * width, (k + 1) * width], or of
-    evaluations, which come when they are due or a little later, [k * width, (k + 1) * width).
+    """Mean and spread of returns over runs, on the common bins (k * width, (k + 1) * width].
+    Evaluations, which come when they are due or a little later, may be LATE of a bin after its end.
 
     A run's bin is the mean of its episodes that end there; a bin in which none ended, between
     two others, is interpolated, but for those of evaluation. smooth: centred running mean over so
@@ -59,8 +60,8 @@ def learning_curve(runs, mode, width, smooth=1, against='step'):
         episodes = run.returns(mode)
         if not len(episodes):
             continue
-        bins = (episodes[against] // width if mode == 'eval' else
-                np.ceil(episodes[against] / width) - 1).astype(int)
+        late = LATE if mode == 'eval' else 0
+        bins = (np.ceil(episodes[against] / width - late) - 1).astype(int)
         means = episodes.groupby(bins)[[against, 'return']].mean()
         if mode != 'eval':  # an evaluation is rare, and none is made up
             means = means.reindex(range(means.index[0], means.index[-1] + 1)).interpolate()
@@ -155,9 +156,8 @@ def interval(tasks):
     low, high = scores[middle[[0, -1]]]
     # Where the middle half is all alike, as where most runs of a sparse task have nothing, the
     # rest tells how runs vary.
-    variance = next(filter(None, (
-        sum(len(task) * np.var(np.clip(task, *ends), ddof=1) for task in tasks)
-        for ends in ((low, high), (-np.inf, np.inf)))), 0.0)
+    variance = sum(len(task) * np.var(
+        np.clip(task, low, high) if low < high else task, ddof=1) for task in tasks)
     variance *= (count - 1) / count / (kept * (kept - 1))
     owners = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
     freedom = max(1, kept - len(np.unique(owners[middle])))

@@ -200,6 +200,8 @@ class Checkpoints:
             raise OtherModel(
                 f'checkpoint {path} is of another model, with other values to restore; name one '
                 'of this method and these options') from None
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            raise
         except Exception as error:  # TensorFlow has many types for what damage can do
             reason = str(error).split('\n')[0]
             raise UserError(f'damaged checkpoint {path} ({reason})') from None

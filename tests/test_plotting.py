@@ -1279,13 +1279,15 @@ def timed(folder, rows):
 def test_evaluations_that_come_a_little_late_are_of_the_step_at_which_they_were_due(tmp_path):
     for seed, late in (0, 0), (1, 4):
         timed(make(tmp_path, seed=seed), [
-            (10000 * k + late * (k % 2), 'eval', 100.0 * k) for k in range(1, 6)])
+            *((10000 * k + late * (k % 2), 'eval', 100.0 * k) for k in range(1, 51)),
+            (505000, 'eval', 7.0)])  # of the end, which is no multiple
     runs = logs.load([tmp_path])[WALK]['mummi']
     assert summaries.default_bin(runs, 'eval') == 10000
+    assert summaries.default_bin([runs[1]], 'eval') == 10000
     curve = summaries.learning_curve(runs, 'eval', 10000)
-    assert curve['mean'].tolist() == [100, 200, 300, 400, 500]
+    assert curve['mean'].tolist() == [*(100 * k for k in range(1, 51)), 7]
     assert (curve['deviation'] == 0).all() and (curve['runs'] == 2).all()
-    assert curve['at'].tolist() == [10002, 20000, 30002, 40000, 50002]
+    assert curve['at'].tolist()[:3] == [10002, 20000, 30002]
 
 
 def test_an_agent_that_went_further_than_a_run_is_no_copy_of_it(tmp_path, capsys):
@@ -1296,15 +1298,41 @@ def test_an_agent_that_went_further_than_a_run_is_no_copy_of_it(tmp_path, capsys
     found = {one.folder: one for one in logs.load([tmp_path])[WALK]['mummi']}
     assert set(found) == {run, agent} and not found[run].judged
     # Of a run that went on since, it is an earlier state, whose returns are not the run's.
-    shutil.rmtree(run)
-    make(tmp_path / 'in', steps=60000, count=60, results=False)
+    for steps in 60000, 40000:
+        shutil.rmtree(run)
+        make(tmp_path / 'in', steps=steps, count=60, results=False)
+        (only,) = logs.load([tmp_path])[WALK]['mummi']
+        assert only.folder == run and not only.judged
+
+
+@pytest.mark.parametrize('steps, last, judged', [(20000, 19990, 20002), (100000, 12000, 12400)])
+def test_an_agent_of_a_run_of_several_environments_or_that_was_stopped_is_a_copy(
+        steps, last, judged, tmp_path):
+    """Its checkpoint is a little beyond the last episode, or beyond what was asked for."""
+    run = make(tmp_path / 'in', steps=steps, results=False)
+    timed(run, [(last, 'train', 1.0)])
+    agent = make(tmp_path / 'agents', steps=steps)
+    os.remove(os.path.join(agent, 'episodes.csv'))
+    write(os.path.join(agent, 'results.csv'), RESULTS, [
+        (judged, 'ratio', '', 0, 0, 100, 1000, 9, 0)])
+    (tmp_path / 'agents' / WALK / 'mummi' / '0' / files.WEIGHTS).touch()
     (only,) = logs.load([tmp_path])[WALK]['mummi']
-    assert only.folder == run and not only.judged
+    assert only.folder == run and only.judged == judged
 
 
-@pytest.mark.parametrize('zeros', [9, 6])
-def test_runs_that_mostly_have_nothing_leave_the_interval_wide(zeros):
-    scores = np.array([0.0] * zeros + [0.7, 0.8, 0.9])
+def test_metrics_that_cannot_be_read_leave_one_run_out(tmp_path, capsys):
+    for seed in 0, 1:
+        folder = make(tmp_path, seed=seed, eval_episodes=0)
+    os.remove(os.path.join(folder, 'metrics.csv'))
+    os.mkdir(os.path.join(folder, 'metrics.csv'))
+    (only,) = logs.load([tmp_path])[WALK]['mummi']
+    assert only.config.seed == 0 and 'left out' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('usual', [0.0, 0.1])
+@pytest.mark.parametrize('count', [9, 6])
+def test_runs_that_are_mostly_alike_leave_the_interval_wide(count, usual):
+    scores = np.array([usual] * count + [0.7, 0.8, 0.9])
     for tasks in [scores], scores.reshape(3, -1, order='F'):
         point, low, high = summaries.interval(tasks)
         assert high - low > 0.2 and low <= point <= high
@@ -1371,10 +1399,8 @@ def test_what_an_earlier_drawing_left_is_named(tmp_path, capsys):
     plotting.draw([tmp_path / 'in'], tmp_path / 'out')
     assert 'earlier drawing' not in capsys.readouterr().out
     shutil.rmtree(tmp_path / 'in' / WALK / 'mummi' / '2')
-    for path in (tmp_path / 'out').iterdir():
-        os.utime(path, (1, 1))
     plotting.draw([tmp_path / 'in'], tmp_path / 'out')
-    assert ('of an earlier drawing, not of these runs: aggregate.png, aggregate.pdf, aggregate.csv '
+    assert ('of an earlier drawing, and not drawn now: aggregate.png, aggregate.pdf, aggregate.csv '
             f'in {tmp_path / "out"}') in capsys.readouterr().out
 
 

@@ -357,12 +357,13 @@ def test_a_file_that_opens_and_cannot_be_read_now_is_not_taken_for_damaged(
     for episode in reader.episodes:
         episode.checked = checked
     with monkeypatch.context() as patch:
-        patch.setattr('builtins.open', helpers.unreadable)
-        for read in lambda: Replay(tmp_path, 2), lambda: reader.sample(20, 5, 0):
-            with pytest.raises(OSError, match='Input/output error') as caught:
-                read()
-            assert caught.value.errno == errno.EIO
-        assert caught.value.filename.endswith('.npz')
+        for place in 'builtins.open', 'io.open':  # zipfile's is the second
+            patch.setattr(place, helpers.unreadable)
+            for read in lambda: Replay(tmp_path, 2), lambda: reader.sample(20, 5, 0):
+                with pytest.raises(OSError, match='Input/output error') as caught:
+                    read()
+                assert caught.value.errno == errno.EIO
+                assert caught.value.filename.endswith('.npz')
     assert names(tmp_path) == ['0000000-5.npz', '0000001-6.npz']
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C, in processes without TensorFlow."""
+"""SIGTERM, Ctrl-C and SIGHUP, in processes without TensorFlow."""
 
 import os
 import pathlib
@@ -39,6 +39,7 @@ except stopping.Stopped as stopped:
 def hearing():
     """In a new process: Ctrl-C as at a terminal, whatever this one was started to ignore."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize('how, out, error, times', [
@@ -55,9 +56,15 @@ def test_a_signal_ends_the_process_as_its_phase_asks(how, out, error, times, num
         for _ in range(times):
             time.sleep(0.3)
             os.kill(process.pid, number)
+        if (how, number) == ('deaf', signal.SIGHUP):
+            time.sleep(1)
+            process.kill()
         said, errors = process.communicate(timeout=15)
     finally:
         process.kill()
+    if (how, number) == ('deaf', signal.SIGHUP):  # of a terminal that closes there may be two
+        assert process.returncode == -signal.SIGKILL and errors.count('SIGHUP') == 1
+        return
     assert process.returncode == code and 'Traceback' not in errors
     assert out in said and error in errors and signal.Signals(number).name in said + errors
 
