@@ -79,7 +79,7 @@ results: .venv/installed
 		--bin 10000 --metrics reward_loss,imagined_reward,value_ratio,actor_entropy
 	$(BIN)/python plotting.py --indir results/behaviour/runs results/study/runs/dmc_walker_stand/mummi \
 		results/study/runs/dmc_walker_walk/mummi --outdir results/behaviour/figures \
-		--by actor_rate,seed --bin 10000 --metrics imagined_reward,value_ratio,actor_entropy
+		--by actor_rate,entropy_bonus,seed --bin 10000 --metrics imagined_reward,value_ratio,actor_entropy
 	$(BIN)/python plotting.py --indir results/small/runs --outdir results/small/figures \
 		--by kl_balance,sensors --bin 250 --against updates \
 		--metrics divergence,imagined_reward,value,actor_entropy
