@@ -49,7 +49,7 @@ def prepare():
     """Set, where the user's environment does not say otherwise, what TensorFlow reads when it is
     imported: to be called before. Of its greetings those that it writes later are off."""
     # Keras 3 is not used here, as TensorFlow Probability cannot, and would be imported beside
-    # Keras 2: a fifth of all that a start imports.
+    # Keras 2, a second longer (docs/speed.md).
     others = {'TF_CPP_MIN_LOG_LEVEL': '3', 'TF_USE_LEGACY_KERAS': '1'}
     for name, value in (others | kernels()).items():
         os.environ.setdefault(name, value)
