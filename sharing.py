@@ -28,6 +28,10 @@ ROUNDING = 1e-3
 NUMBERS = {'step': np.int64, 'updates': np.int64, 'seconds': np.float64}
 
 
+# The files of an exported folder.
+WRITTEN = {files.WEIGHTS, 'config.json', 'results.csv', 'README.md'}
+
+
 def variables(agent):
     """name -> variable, of all networks, slow copies and temperatures of an agent."""
     found = {}
@@ -94,11 +98,21 @@ def restore(agent, folder):
     return numbers
 
 
+def _ours(place):
+    """Whether the folder `place` holds nothing but what an export writes."""
+    return place.is_dir() and not place.is_symlink() and {
+        name.removesuffix(files.PARTIAL) for name in os.listdir(place)} <= WRITTEN
+
+
 def export(experiment):
     """Write the agent of the run's last (or `config.checkpoint`) state to the new folder
     `config.export`, all of it or nothing. Nothing of the run is touched."""
     config, method = experiment.config, experiment.method
     target = pathlib.Path(os.path.realpath(config.export))  # an empty folder may be a link
+    place = target.with_name(target.name + files.PARTIAL)
+    if os.path.lexists(place) and not _ours(place):
+        raise UserError(f'{place} is in the way of what is written; move it, or name another '
+                        '--export')
     results = evaluation.read(experiment.folder / 'results.csv')
     progress, path = experiment.progress()
     step = int(progress.step)
@@ -112,7 +126,6 @@ def export(experiment):
     kept = dataclasses.replace(kept, logdir='')  # a folder of this machine
     history = provenance.history(own)
     target.parent.mkdir(parents=True, exist_ok=True)
-    place = target.with_name(target.name + files.PARTIAL)
     shutil.rmtree(place, ignore_errors=True)  # what a kill left
     try:
         place.mkdir()

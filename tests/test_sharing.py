@@ -478,6 +478,15 @@ def test_a_failed_export_leaves_nothing(judged, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_in_the_way_of_an_export_is_left_as_it_is(judged, tmp_path):
+    (tmp_path / 'agent.partial').mkdir()
+    (tmp_path / 'agent.partial' / 'notes.txt').write_text('mine')
+    with pytest.raises(UserError, match='agent.partial is in the way'):
+        exported(judged, tmp_path / 'agent')
+    assert helpers.names(tmp_path) == ['agent.partial']
+    assert (tmp_path / 'agent.partial' / 'notes.txt').read_text() == 'mine'
+
+
 def test_code_that_is_not_committed_is_told_apart(tmp_path, monkeypatch):
     def git(*words):
         subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@b', *words], cwd=tmp_path,
