@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import pathlib
 import re
+import types
 import warnings
 
 import gymnasium
@@ -475,3 +476,11 @@ def test_missing_package_is_named_with_what_to_type(task, package, monkeypatch):
     monkeypatch.setattr(gymnasium_tasks.importlib, 'import_module', gone)
     with pytest.raises(UserError, match=rf'{package}; type .*-r requirements-tasks\.txt'):
         {'gym': gymnasium_tasks, 'atari': atari}[task.split('_')[0]].make(settings(task), 0)
+
+
+@pytest.mark.parametrize('metadata, drawn', [
+    ({'render_modes': ['human', 'rgb_array']}, True), ({'render_modes': None}, False), ({}, False),
+    (None, False)])
+def test_a_task_that_says_nothing_of_drawing_draws_nothing(metadata, drawn):
+    task = types.SimpleNamespace(metadata=metadata)
+    assert gymnasium_tasks.draws(task) == drawn

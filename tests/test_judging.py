@@ -1,6 +1,7 @@
 """`--test` and `--inspect`: what they find, and that they leave the run as it was."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -301,6 +302,22 @@ def played(tmp_path):
             restored=lambda: (agent, 300, pathlib.Path('state-000000007')),
             environments=lambda *_: environments))
     return play
+
+
+def test_rows_are_kept_where_nobody_reads_what_is_shown(played, tmp_path, monkeypatch):
+    outputs = []
+    for name in 'stdout', 'stderr':
+        read, write = os.pipe()
+        os.close(read)
+        outputs.append(os.fdopen(write, 'w', buffering=1))
+        monkeypatch.setattr(sys, name, outputs[-1])
+    with contextlib.suppress(BrokenPipeError):  # of the table, at the end
+        played()
+    monkeypatch.undo()
+    for output in outputs:
+        with contextlib.suppress(BrokenPipeError):
+            output.close()
+    assert pd.read_csv(tmp_path / 'results.csv')['step'].tolist() == [300, 300]
 
 
 def test_rows_that_another_test_adds_meanwhile_are_kept(played, tmp_path):

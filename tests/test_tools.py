@@ -291,6 +291,21 @@ def test_a_kill_at_any_moment_of_saving_leaves_the_newest_state_or_the_one_befor
         f'state-000000005.{ending}' for ending in ('data-00000-of-00001', 'index')]
 
 
+@pytest.mark.parametrize('error', [
+    MemoryError(), tf.errors.ResourceExhaustedError(None, None, 'OOM when allocating')],
+    ids=['processor', 'gpu'])
+def test_a_full_memory_is_no_damage(error, saved, monkeypatch):
+    folder, _ = saved
+
+    def full(*_):
+        raise error
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.train, 'load_checkpoint', full)
+        with pytest.raises(type(error)):
+            restored(folder)
+    assert restored(folder)[1] == folder / 'state-000000004'
+
+
 @pytest.mark.parametrize('call', ['read', 'fsync'])
 def test_a_disk_that_does_not_answer_is_named_and_no_damage(call, saved, monkeypatch):
     folder, _ = saved
