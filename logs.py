@@ -7,7 +7,6 @@ printed line. Nothing is written into a run's folder.
 import codecs
 import collections
 import dataclasses
-import functools
 import json
 import os
 import textwrap
@@ -29,7 +28,6 @@ OPTIONS = tuple(config.FIELDS)
 METHODS = ('mummi', 'cvrl', 'dreamer')  # in the order of figures and tables
 TEXT = ('mode', 'condition', 'sensor', 'options')  # columns of the logs that are not numbers
 WORDS = {'mode': MODES, 'condition': CONDITIONS}  # all that these have
-
 
 
 @dataclasses.dataclass
@@ -62,7 +60,7 @@ class Run:
         """Steps of the checkpoint that --test judged; 0 where none was."""
         return int(self.results['step'].max()) if len(self.results) else 0
 
-    @functools.cached_property
+    @property
     def finished(self):
         """Whether it has come to its end."""
         if not len(self.episodes):
@@ -168,8 +166,8 @@ def load_run(folder):
         episodes = read_steps(
             os.path.join(folder, 'episodes.csv'), ('step', 'seconds', 'mode', 'return'))
         results = read(path, ('step', 'condition', 'sensor', 'return'), ('ratio',))
-        updated = 0 if settings.eval_episodes else read_steps(
-            os.path.join(folder, 'metrics.csv'), ('step',))['step'].max()
+        updated = 0 if settings.eval_episodes else max(read_steps(
+            os.path.join(folder, 'metrics.csv'), ('step',))['step'], default=0)
     except OSError as error:
         raise UserError(f'{error.filename or folder}: {error.strerror or error}') from None
     if 'options' in results and (other := results['options'] != '').any():

@@ -33,7 +33,7 @@ def locked(folder, say):
     return file
 
 
-def before(config, method, folder):
+def settings_before(config, method, folder):
     """The `Config` by which the run in the folder went until now; None where there is none.
     UserError where it cannot go on by `config`."""
     path = _settings(folder)

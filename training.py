@@ -93,7 +93,7 @@ class Trainer:
         self.sensors, _ = experiment.sensors, experiment.actions
         checks.logs_alone(self.folder)  # not all who train come by a command line
         self.lock = opening.locked(self.folder, say)  # ... anything is written
-        before = opening.before(config, experiment.method, self.folder)
+        before = opening.settings_before(config, experiment.method, self.folder)
         self.environments = experiment.environments(
             'train', config.envs, experiment.seeds('train', 0, 1)[0])
         self.valid = None
@@ -117,14 +117,13 @@ class Trainer:
                 f'episodes to go on from; put {self.folder / "episodes"} back, or begin another '
                 f'run with these weights: --export FOLDER here, then --logdir ANOTHER --init '
                 'FOLDER')
-        if not (resumed or self.replay.number) and any(
-                table.rows() for table in (self.logger.episodes, self.logger.metrics)):
-            raise UserError(
-                f'{self.folder} has the logs of a run, no checkpoint that can be read and no '
-                'episodes to go on from; choose another --logdir')
         if not resumed and self.replay.number:
             records.begin_anew(
                 self.logger, self.replay, bool(self.checkpoints.paths()), say)
+        elif not resumed and (self.logger.episodes.rows() or self.logger.metrics.rows()):
+            raise UserError(
+                f'{self.folder} has the logs of a run, no checkpoint that can be read and no '
+                'episodes to go on from; choose another --logdir')
         if before and self.progress.begun:
             # These were for its beginning, and stay what they were.
             self.config = dataclasses.replace(
@@ -134,8 +133,7 @@ class Trainer:
             self.logger, self.replay, self.progress, self.sensors, config.prefill, say)
         self.step = self.replay.steps
         # Also after a kill, wall time does not step back.
-        self.began = time.monotonic() - max(
-            float(self.progress.seconds), written)
+        self.began = time.monotonic() - max(float(self.progress.seconds), written)
         self.driver = Driver(self.environments, config.action_repeat)
         self.policy = AgentPolicy(self.agent, config.envs, exploring=True)
         self.health = Health(self.agent.actions.saturated)

@@ -1,6 +1,7 @@
 """Fixtures that several files of tests share."""
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -24,6 +25,22 @@ def eager():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def unread():
+    """Gives an output, as stdout, of which nobody reads what is written."""
+    made = []
+
+    def output():
+        read, write = os.pipe()
+        os.close(read)
+        made.append(os.fdopen(write, 'w', buffering=1))
+        return made[-1]
+    yield output
+    for one in made:
+        with contextlib.suppress(OSError):
+            one.close()
 
 
 @pytest.fixture(scope='session')

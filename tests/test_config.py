@@ -549,14 +549,11 @@ import types, training, evaluation
 evaluation.test = lambda _: print('a', flush=True)
 config = types.SimpleNamespace(dry_run=False, judging=True, test=True, logdir='run')
 training.main(types.SimpleNamespace(config=config))"""])
-def test_output_that_nobody_reads_is_a_line(code):
+def test_output_that_nobody_reads_is_a_line(code, unread):
     """As after `| head`; Python would add a line of its own, and end with another code."""
-    read, write = os.pipe()
-    os.close(read)
-    with os.fdopen(write, 'w') as output:
-        result = subprocess.run(
-            [sys.executable, '-c', code], stdout=output, stderr=subprocess.PIPE, text=True,
-            check=False)
+    result = subprocess.run(
+        [sys.executable, '-c', code], stdout=unread(), stderr=subprocess.PIPE, text=True,
+        check=False)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1] == 'error: nobody reads what is printed (broken pipe)'
 

@@ -304,19 +304,12 @@ def played(tmp_path):
     return play
 
 
-def test_rows_are_kept_where_nobody_reads_what_is_shown(played, tmp_path, monkeypatch):
-    outputs = []
+def test_rows_are_kept_where_nobody_reads_what_is_shown(played, tmp_path, monkeypatch, unread):
     for name in 'stdout', 'stderr':
-        read, write = os.pipe()
-        os.close(read)
-        outputs.append(os.fdopen(write, 'w', buffering=1))
-        monkeypatch.setattr(sys, name, outputs[-1])
+        monkeypatch.setattr(sys, name, unread())
     with contextlib.suppress(BrokenPipeError):  # of the table, at the end
         played()
     monkeypatch.undo()
-    for output in outputs:
-        with contextlib.suppress(BrokenPipeError):
-            output.close()
     assert pd.read_csv(tmp_path / 'results.csv')['step'].tolist() == [300, 300]
 
 

@@ -207,7 +207,7 @@ def quick(config, **changes):
     (signal.SIGKILL, 'environment 1 was killed .*SIGKILL.*--envs', 60),
     (signal.SIGSTOP, 'environment 1 gave no answer for 15 seconds', 15)])
 def test_a_dead_environment_begins_anew_and_the_others_go_on(
-        config, description, ending, words, limit, capsys, monkeypatch):
+        config, description, ending, words, limit, capsys, monkeypatch, unread):
     """Dropped is its own episode alone; at the third death without a whole one the run stops."""
     envs = processes.vector(quick(config, env_timeout=limit), 'train', 2, description, seed=0)
     first, _ = envs.reset(seed=[5, 6])
@@ -226,10 +226,8 @@ def test_a_dead_environment_begins_anew_and_the_others_go_on(
     _, reward_again, *_ = envs.step(actions)
     assert reward_again[1] == reward[1] and envs.seeds == [5, 6]
     if ending == signal.SIGSEGV:
-        read, unread = os.pipe()
-        os.close(read)
-        with os.fdopen(unread, 'w', buffering=1) as output, monkeypatch.context() as patch:
-            patch.setattr(sys, 'stdout', output)  # nobody reads what is said of the second
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, 'stdout', unread())  # so of what is said of the second
             os.kill(envs.processes[1].pid, ending)
             assert envs.step(actions)[4]['again'].tolist() == [False, True]
         os.kill(envs.processes[1].pid, ending)

@@ -440,15 +440,10 @@ def test_episodes_of_another_environment_are_told_and_nothing_is_changed(
 
 
 @pytest.mark.parametrize('why', ['nobody reads', 'disk full'])
-def test_output_that_cannot_be_written_ends_no_run(why, tmp_path, monkeypatch):
+def test_output_that_cannot_be_written_ends_no_run(why, tmp_path, monkeypatch, unread):
     outputs = []
     for name in 'stdout', 'stderr':
-        if why == 'nobody reads':
-            read, write = os.pipe()
-            os.close(read)
-        else:
-            write = os.open('/dev/full', os.O_WRONLY)
-        outputs.append(os.fdopen(write, 'w', buffering=1))
+        outputs.append(unread() if why == 'nobody reads' else open('/dev/full', 'w', buffering=1))
         monkeypatch.setattr(sys, name, outputs[-1])
     run = stubs.trained(tmp_path / 'run')
     assert run.trainer.step >= 120
