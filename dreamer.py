@@ -29,7 +29,7 @@ class Reconstruction(Representation):
         self.decoders = networks.decoders(config, shapes, features, precision)
 
     def loss(self, features, embeddings, observation):
-        losses = networks.reconstruction_losses(self.reconstruct(features), observation)
+        losses = self.reconstruction_losses(features, observation)
         return {f'{sensor}_loss': loss for sensor, loss in losses.items()}
 
 

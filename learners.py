@@ -183,7 +183,7 @@ class PictureLearner(tf.Module):
         observation = {key: networks.entries(batch[key], rows) for key in keys}
 
         def losses():
-            found = networks.reconstruction_losses(self.reconstruct(features), observation)
+            found = networks.reconstruction_losses(self.decoders, features, observation)
             loss = tf.add_n([tf.reduce_mean(value) for value in found.values()])
             return [loss], loss
 

@@ -28,14 +28,15 @@ class Representation(tf.Module):
 
     def __init__(self, config, shapes, features, precision):
         super().__init__()
-        self.shapes = dict(shapes)
+        self.shapes, self.compiled = dict(shapes), config.xla
         self.encoders = networks.encoders(config, shapes, precision)
         self.width = 32 * config.conv_depth * len(shapes)
         self.decoders = {}
 
     def embed(self, observation, withheld=None):
         """Dict of embeddings [..., E]: 'joint' feeds the dynamics, other keys are the method's
-        own. observation: raw values and flags [..., *shape] of each sensor. withheld: sensor ->
+        own. observation: raw values and flags [..., *shape] of each sensor; those of one that is
+        missing are zeros. withheld: sensor ->
         bool [..., 1], where it counts as missing in 'joint' and in nothing else (`--withhold`)."""
         return {'joint': self.joined(self.encoded(observation), withheld)}
 
@@ -46,6 +47,11 @@ class Representation(tf.Module):
     def reconstruct(self, features):
         """sensor -> scaled predictions [..., *shape], of those that have a decoder."""
         return {sensor: decoder(features) for sensor, decoder in self.decoders.items()}
+
+    def reconstruction_losses(self, features, observation):
+        """sensor -> - f log p(o | s), [B, L] float32, of the sensors that have a decoder."""
+        return networks.reconstruction_losses(
+            self.decoders, features, observation, self.compiled)
 
     def metrics(self, features, embeddings, observation):
         """Scalars for the log: how well the latents and the sensors agree, where that can be
@@ -58,7 +64,12 @@ class Representation(tf.Module):
 
     def encoded(self, observation):
         """sensor -> its embedding [..., 32 conv_depth]."""
-        return {sensor: encoder(observation[sensor]) for sensor, encoder in self.encoders.items()}
+        def code(sensor, encoder):
+            raw, flags = observation[sensor], networks.present(sensor, observation)
+            if networks.worthwhile(encoder, flags, self.compiled):
+                return networks.of_present(encoder, flags, raw)
+            return encoder(raw)
+        return {sensor: code(sensor, encoder) for sensor, encoder in self.encoders.items()}
 
     def joined(self, encoded, withheld=None):
         """All sensors' embeddings side by side, [..., 32 conv_depth sensors]. A withheld one is

@@ -76,8 +76,8 @@ class ExpertContrast(Representation):
         `--fusion precision`, over its square), beside the experts' means mu^m and their weights
         w^m [..., width]."""
         experts = {
-            sensor: normal(self.experts[sensor](encoder(observation[sensor])))
-            for sensor, encoder in self.encoders.items()}
+            sensor: normal(self.experts[sensor](code))
+            for sensor, code in self.encoded(observation).items()}
         weights = {
             sensor: visible(sensor, observation, withheld)[..., None] / self.spread(deviation)
             for sensor, (_, deviation) in experts.items()}
@@ -90,7 +90,7 @@ class ExpertContrast(Representation):
     def loss(self, features, embeddings, observation):
         """Of each sensor minus its weighted bound, or, where it is learned by `reconstruct`, minus
         its log-likelihood."""
-        losses = networks.reconstruction_losses(self.reconstruct(features), observation)
+        losses = self.reconstruction_losses(features, observation)
         if self.contrasted:
             code = tf.cast(self.transform(features), tf.float32)
         for sensor in self.contrasted:

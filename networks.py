@@ -102,6 +102,11 @@ class Perceptron(tf.Module):
         return tf.cast(self.output.read(self.last)(x), tf.float32)
 
 
+def reshaped(x, leading, *shape):
+    """x as [*leading, *shape], of which one size may be unknown before the run."""
+    return tf.reshape(x, [-1 if size is None else size for size in (*leading, *shape)])
+
+
 def scaled(sensor, raw):
     """The raw observation of `sensor` as the float32 numbers that a model reads or predicts."""
     row = SENSORS[sensor]
@@ -129,6 +134,8 @@ class PictureEncoder(tf.Module):
     """Raw pictures [..., 64, 64, channels] -> [..., 32 depth]: four convolutions, kernel 4,
     stride 2, no padding, 64 -> 31 -> 14 -> 6 -> 2, each with an activation of ACTIVATIONS."""
 
+    by_entry = True
+
     def __init__(self, sensor, shape, precision, depth, activation='relu'):
         super().__init__()
         self.sensor, self.shape, self.precision = sensor, shape, precision
@@ -154,7 +161,7 @@ class PictureEncoder(tf.Module):
             x = self.precision.multiply(tf.nn.conv2d, x, kernel, strides=2, padding='VALID')
             x = add_bias(x, bias, self.precision.apart(compute))
             x = self.activation(x)
-        return tf.reshape(x, [*raw.shape[:-3], math.prod(x.shape[1:])])
+        return reshaped(x, raw.shape[:-3], math.prod(x.shape[1:]))
 
 
 class VectorEncoder(tf.Module):
@@ -179,6 +186,8 @@ class PictureDecoder(tf.Module):
     """Features [..., width] -> means of scaled pictures, float32 [..., 64, 64, channels]:
     dense, then transposed convolutions of kernel 5, 5, 6, 6, stride 2, 1 -> 5 -> 13 -> 30 -> 64,
     ReLU between."""
+
+    by_entry = True
 
     def __init__(self, width, shape, precision, depth):
         super().__init__()
@@ -207,8 +216,11 @@ class PictureDecoder(tf.Module):
                 x = self.precision.multiply(transposed, x, kernel)
             x = add_bias(x, bias)
             x = x if size == self.sizes[-1] else tf.nn.relu(x)
-        return tf.reshape(tf.cast(x, tf.float32), [*leading, *self.shape])
+        return reshaped(tf.cast(x, tf.float32), leading, *self.shape)
 
+
+# Numbers of entries at most for which `of_present` computes.
+COUNTS = 16
 
 # kind of a sensor -> what makes its encoder, of (config, sensor, shape, precision), and its
 # decoder, of (config, width of the features, shape, precision).
@@ -238,19 +250,59 @@ def decoders(config, shapes, features, precision):
         for sensor, shape in shapes.items()}
 
 
-def reconstruction_losses(predictions, observation):
+def computed(there, total):
+    """For how many of `total` entries `of_present` computes, of which so many are there: for one
+    that is missing too, and of few different numbers, as kernels are made for each when it first
+    comes."""
+    step = -(-total // COUNTS)
+    return (there // step + 1) * step
+
+
+def of_present(function, flags, *inputs):
+    """function(*inputs), of entries [B, L], computed for those whose flag [B, L] is set, and for
+    one of the others, whose inputs are alike, or whose results are: pictures that are missing are
+    zeros, and have no loss. More than a quarter of all is missing at the usual drop-outs, and
+    convolutions are most of an update's work.
+
+    function: of tensors [N, ...], entry by entry; N is unknown before the run. inputs: [B, L, ...].
+    """
+    order = tf.argsort(tf.reshape(flags, [-1]), direction='DESCENDING', stable=True)
+    there, total = tf.cast(tf.math.count_nonzero(flags), tf.int32), order.shape[0]
+    chosen = order[:tf.minimum(computed(there, total), total)]
+    result = function(*(entries(x, chosen) for x in inputs))
+    places = tf.minimum(tf.math.invert_permutation(order), there)
+    # The gradient of the one that stands for many is a sum, to be taken in float32: a reshape's
+    # is no longer the sparse one of picking rows, which would be rounded before it is summed.
+    rows = tf.reshape(tf.cast(result, tf.float32), tf.shape(result))
+    return tf.cast(tf.gather(rows, tf.reshape(places, flags.shape)), result.dtype)
+
+
+def worthwhile(part, flags, compiled):
+    """Whether an encoder or decoder is left to `of_present`: where it says that it takes any
+    entries (`by_entry`), in batches of sequences, and not for the few observations of acting.
+    compiled: XLA makes the update, which knows no sizes that depend on what is drawn."""
+    return getattr(part, 'by_entry', False) and flags.shape.rank == 2 and not compiled
+
+
+def reconstruction_losses(decoders, features, observation, compiled=False):
     """Of each sensor - f log Normal(o; prediction, 1), over all its values: [...] float32.
 
-    A missing sensor contributes nothing. predictions: sensor -> scaled means.
+    A missing sensor contributes nothing. decoders: sensor -> that of its scaled means from
+    features [..., F]. compiled: see `worthwhile`.
     """
     losses = {}
-    for sensor, mean in predictions.items():
-        target = scaled(sensor, observation[sensor])
-        axes = list(range(len(observation[flag(sensor)].shape) - 1, len(mean.shape)))
-        size = np.prod([mean.shape[axis] for axis in axes])
-        squares = tf.reduce_sum(tf.math.squared_difference(mean, target), axes)
-        negative_log = 0.5 * squares + 0.5 * math.log(2 * math.pi) * size
-        losses[sensor] = present(sensor, observation) * negative_log
+    for sensor, decoder in decoders.items():
+        def negative_log(features, raw, flags, sensor=sensor, decoder=decoder):
+            mean = decoder(features)
+            axes = list(range(flags.shape.rank, mean.shape.rank))
+            size = np.prod([mean.shape[axis] for axis in axes])
+            squares = tf.reduce_sum(
+                tf.math.squared_difference(mean, scaled(sensor, raw)), axes)
+            return flags * (0.5 * squares + 0.5 * math.log(2 * math.pi) * size)
+        flags = present(sensor, observation)
+        inputs = features, observation[sensor], flags
+        losses[sensor] = of_present(negative_log, flags, *inputs) if worthwhile(
+            decoder, flags, compiled) else negative_log(*inputs)
     return losses
 
 

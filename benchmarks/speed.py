@@ -230,9 +230,11 @@ def update(config, chosen):
                 for kind, rate in zip(kinds, before)}
     # MuMMI compares the N steps at which a sensor is present, and its work goes with N squared:
     # the root of the mean square over the sensors makes the sum right for this batch.
-    present = np.sqrt(np.mean([
-        float(np.sum(batch[flag(s)])) ** 2 for s in learner.sensors]))
-    work, guessed = products(learner.agent.train.get_concrete_function(batch).graph, present)
+    there = {s: int(np.sum(batch[flag(s)])) for s in learner.sensors}
+    present = np.sqrt(np.mean([float(count) ** 2 for count in there.values()]))
+    work, guessed = products(
+        learner.agent.train.get_concrete_function(batch).graph, present,
+        convolved(there, batch['reward'].shape.num_elements()))
     share = sum(value / ceilings[kind] for kind, value in work.items()) / seconds
     return [
         ('one update', seconds, 's', share),
@@ -261,9 +263,18 @@ def product_rate(kind, repeats):
     return 2e-9 * count * PRODUCT ** 3 / min(times)
 
 
-def products(graph, unknown):
+def convolved(there, total):
+    """For how many of the `total` entries of a batch convolutions are computed, in the mean over
+    its pictures; there: sensor -> number of entries that have it."""
+    from networks import computed
+    return np.mean([min(computed(count, total), total) for sensor, count in there.items()
+                    if SENSORS[sensor].kind == 'picture'] or [0.0])
+
+
+def products(graph, unknown, pictures):
     """(type -> GFLOP of the matrix products and convolutions that the results of a function's
-    graph need; how many of them have a size that is known only in the run: `unknown` is taken).
+    graph need; how many of them have a size that is known only in the run, for which `unknown` is
+    taken, or, of convolutions, `pictures`).
 
     A multiplication and an addition count as two. As written, before TensorFlow simplifies;
     products within branches and loops, of which an update has none, are not seen.
@@ -290,7 +301,8 @@ def products(graph, unknown):
         else:
             continue
         guessed += None in sizes
-        sizes = [float(unknown if size is None else size) for size in sizes]
+        guess = unknown if kind == 'MatMul' else pictures
+        sizes = [float(guess if size is None else size) for size in sizes]
         name = out[0].dtype.name
         work[name] = work.get(name, 0) + 2e-9 * np.prod(sizes)
     return work, guessed

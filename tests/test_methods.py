@@ -415,6 +415,22 @@ def test_dreamers_embedding_is_all_sensors_side_by_side():
         [method.encoders[s](tensors[s]) for s in SHAPES], -1))
 
 
+@pytest.mark.parametrize('method', METHODS)
+def test_pictures_that_are_missing_are_neither_encoded_nor_reconstructed(method, monkeypatch):
+    agent = helpers.build(method)
+    batch = helpers.sequences()
+    for sensor in 'image', 'depth':
+        batch[flag(sensor)][:, :2], batch[flag(sensor)][:, 2:] = 1, 0
+        batch[sensor][:, 2:] = 0
+    spies = [helpers.spy(monkeypatch, part, '__call__') for part in (
+        networks.PictureEncoder, networks.PictureDecoder)]
+    agent.world.loss(helpers.tensors(batch), tf.zeros([4, 8, agent.config.stoch]))
+    encoded, decoded = (
+        [np.prod(call[0][1].shape[:-axes]) for call in calls] for calls, axes in zip(spies, (3, 1)))
+    assert encoded == [10, 10]  # of 32: the 8 that are there, one that is not, and one beside
+    assert decoded == [10, 10] * (method == 'dreamer')
+
+
 def test_only_dreamer_has_decoders_in_its_world_and_no_others_beside_it():
     for method in METHODS:
         agent = helpers.build(method)

@@ -155,6 +155,62 @@ def test_picture_decoder_is_dense_and_four_transposed_convolutions_without_last_
     close(result, tf.reshape(x, result.shape))
 
 
+@pytest.mark.parametrize('missing', [0, 1, 9, 47, 48])
+def test_what_is_missing_is_computed_once_and_what_is_there_for_itself(missing):
+    flags = np.ones(48, np.float32)
+    flags[np.random.default_rng(1).permutation(48)[:missing]] = 0
+    x = (normals(48, 2) * flags[:, None]).reshape(6, 8, 2)
+    rows, weight, upstream = [], tf.Variable([2.0, 3.0]), tf.constant(normals(6, 8, 2, seed=2))
+
+    def function(x):
+        rows.append(len(x))
+        return tf.exp(x * weight)
+
+    with tf.GradientTape(persistent=True) as tape:
+        result = networks.of_present(
+            function, tf.constant(flags.reshape(6, 8)), tf.constant(x))
+        wanted = function(tf.constant(x))
+        losses = [tf.reduce_sum(found * upstream) for found in (result, wanted)]
+    np.testing.assert_array_equal(result, wanted)
+    close(*(tape.gradient(loss, weight) for loss in losses))
+    # At most a sixteenth more than one more.
+    assert rows[0] == {0: 48, 1: 48, 9: 42, 47: 3, 48: 3}[missing]
+
+
+@pytest.mark.parametrize('compute', ['float32', 'bfloat16', 'float16'])
+@pytest.mark.parametrize('wrap', [lambda function: function, tf.function])
+def test_the_gradient_of_what_is_missing_is_a_whole_sum_also_in_half_precision(compute, wrap):
+    """Summed in bfloat16, a sum of ones ends at 256."""
+    flags = np.zeros((32, 32), np.float32)
+    flags[0, :8] = 1
+    code = tf.Variable(tf.ones([1], compute))
+
+    @wrap
+    def gradient():
+        with tf.GradientTape() as tape:
+            found = networks.of_present(
+                lambda x: tf.cast(x, compute) * code, tf.constant(flags), tf.ones([32, 32, 1]))
+            loss = tf.reduce_sum(tf.cast(found, tf.float32))
+        return tape.gradient(loss, code)
+
+    assert gradient().numpy() == 1024
+
+
+def test_all_is_computed_where_that_costs_less_or_sizes_must_be_known(monkeypatch):
+    """Of what is no picture, of an encoder of one's own, of single observations, under XLA."""
+    skipped = helpers.spy(monkeypatch, networks, 'of_present')
+    batch = helpers.observations(4, 8)
+    for words in (), ('--xla',):
+        method = helpers.build('mummi', *words).world.representation
+        method.encoded(helpers.tensors(batch))
+        assert len(skipped) == (0 if words else 2)
+        method.encoded(helpers.tensors({key: value[0] for key, value in batch.items()}))
+        method.encoders['image'] = lambda raw: tf.zeros([*raw.shape[:-3], 128])
+        method.encoded(helpers.tensors(batch))
+        assert len(skipped) == (0 if words else 3)
+        skipped.clear()
+
+
 @pytest.mark.parametrize('compute', ['float32', 'bfloat16', 'float16'])
 def test_decoders_predict_every_sensor_in_its_own_shape_and_in_float32(compute):
     config = helpers.settings('dreamer')
