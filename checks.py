@@ -231,16 +231,18 @@ def memory(config):
         ('deter', 'hidden'): config.deter * (3 * (config.deter + config.hidden) + config.hidden),
         ('stoch', 'hidden'): 3 * config.stoch * config.hidden,
         ('conv_depth', 'hidden'): config.hidden * embedding,
-        ('conv_depth',): 600 * config.conv_depth ** 2 * pictures,
+        ('conv_depth',): 250 * config.conv_depth ** 2 * pictures,
         ('units',): config.units * (6 * config.units + 2 * width),
         ('expert_width', 'conv_depth'): config.expert_width * (
             2 * config.expert_width + embedding),
         ('vector_units',): config.vector_units ** 2 * (config.sensors == 'all'),
         ('decoder_units',): config.decoder_units ** 2 * (config.sensors == 'all')}
-    # A weight has a gradient and two moments. The first convolution gives 31 x 31 places, in 2
-    # bytes at the least; raw pictures are of 64 x 64 x 3 bytes.
+    # A weight has a gradient and two moments. The first convolution gives a quarter as many places
+    # as there are pixels, in 2 bytes at the least; raw pictures have 3 bytes a pixel.
+    pixels, places = config.picture_size ** 2, (config.picture_size // 2 - 1) ** 2
     needed = {names: 16 * count for names, count in values.items()} | {
-        ('batch', 'length'): frames * (12288 + 1922 * config.conv_depth if pictures else 100),
+        ('batch', 'length'): frames * (
+            3 * pixels + 2 * places * config.conv_depth if pictures else 100),
         ('batch', 'length', 'horizon', 'deter', 'stoch', 'units'): (
             2 * starts * config.horizon * (width + config.units)),
         ('envs',): ENVIRONMENT * config.envs,

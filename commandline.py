@@ -40,6 +40,14 @@ def _number(text, kind):
     return value
 
 
+def _chosen(text, choices):
+    """The one of `choices` that `text` says."""
+    found = {str(choice): choice for choice in choices}
+    if text not in found:
+        raise ValueError('one of ' + ', '.join(found))
+    return found[text]
+
+
 def _parse(field, text):
     """The value that `text` says for `field`; ValueError with what is wanted otherwise."""
     kind, known = field.type, field.metadata
@@ -48,13 +56,13 @@ def _parse(field, text):
             raise ValueError('text in UTF-8')
         if known['path']:
             return _path(text)
-        if known['choices'] and text not in known['choices']:
-            raise ValueError('one of ' + ', '.join(known['choices']))
-        return text
+        return _chosen(text, known['choices']) if known['choices'] else text
     if kind is bool:
         if text.lower() not in ('true', 'false'):
             raise ValueError('True or False')
         return text.lower() == 'true'
+    if known['choices']:
+        return _chosen(text, known['choices'])
     wanted = 'a whole number' if kind is int else 'a number'
     if known['low'] is not None:
         wanted += f' from {known["low"]:g}'
@@ -244,7 +252,7 @@ def _parser(method):
                 shape = 'RATIO' if isinstance(field.type, types.UnionType) else (
                     field.type.__name__.upper())
                 if known['choices']:
-                    shape = '{' + ','.join(known['choices']) + '}'
+                    shape = '{' + ','.join(map(str, known['choices'])) + '}'
                 group.add_argument(f'--{field.name}', metavar=shape, help=text)
     return parser
 

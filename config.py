@@ -78,10 +78,10 @@ def section(name):
     """The `option` of a section of `Config`, which makes a field from its default and
 
     help: a sentence. low, high: the range of a number, ends included. choices: the values of
-    a string. path: the string names a file or a folder. model: a run cannot be resumed with
-    another value. own: belongs to one method, and is an unknown option for the scripts that do
-    not ask for it. free: says where or how a run is computed, stored and logged, not what is
-    learned or judged: the runs of one curve may differ in it.
+    a string or a number. path: the string names a file or a folder. model: a run cannot be
+    resumed with another value. own: belongs to one method, and is an unknown option for the
+    scripts that do not ask for it. free: says where or how a run is computed, stored and logged,
+    not what is learned or judged: the runs of one curve may differ in it.
     """
     def option(default, help, low=None, high=LARGEST, choices=None, path=False, model=False,
                own=False, free=False):
@@ -175,6 +175,9 @@ class Config:
         '(also patch and delay); with --test, conditions of their own.')
     action_repeat: int = option(
         2, 'Steps for which a decision is held; 1 in gym tasks, 4 in atari.', low=1, model=True)
+    picture_size: int = option(
+        64, 'Height and width of the pictures, pixels. 32: of each the means of 2 x 2 pixels, of '
+        'which convolutions take a fifth of the time.', choices=(32, 64), model=True)
     time_limit: int = option(
         1000, "Steps of an episode; 0, and the default of gym and atari: the task's own; 400 at "
         'the most in wipe_table.', low=0)
@@ -226,7 +229,8 @@ class Config:
         200, 'Width of the hidden layers of the RSSM, and of the codes of CVRL.', low=1,
         model=True)
     conv_depth: int = option(
-        32, 'Channels of the first convolution; the following have 2, 4 and 8 times as many. '
+        32, 'Channels of the first convolution; the following have 2, 4 and 8 times as many, for '
+        'pictures of 32 pixels 2 and 8 times. '
         "A sensor's embedding is 32 times as wide.", low=1, model=True)
     encoder_activation: str = option(
         'relu', 'Activation of the encoders. With relu that of a sensor may die, after which its '

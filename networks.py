@@ -132,7 +132,8 @@ ACTIVATIONS = {'relu': tf.nn.relu, 'elu': tf.nn.elu}
 
 class PictureEncoder(tf.Module):
     """Raw pictures [..., 64, 64, channels] -> [..., 32 depth]: four convolutions, kernel 4,
-    stride 2, no padding, 64 -> 31 -> 14 -> 6 -> 2, each with an activation of ACTIVATIONS."""
+    stride 2, no padding, 64 -> 31 -> 14 -> 6 -> 2, each with an activation of ACTIVATIONS; of
+    pictures of 32 x 32 three, 32 -> 15 -> 6 -> 2."""
 
     by_entry = True
 
@@ -140,7 +141,8 @@ class PictureEncoder(tf.Module):
         super().__init__()
         self.sensor, self.shape, self.precision = sensor, shape, precision
         self.activation = ACTIVATIONS[activation]
-        channels = [shape[-1], depth, 2 * depth, 4 * depth, 8 * depth]
+        widths = {64: (1, 2, 4, 8), 32: (1, 2, 8)}[shape[0]]
+        channels = [shape[-1], *(depth * width for width in widths)]
         self.kernels = [glorot(4, 4, i, o) for i, o in itertools.pairwise(channels)]
         self.biases = [zeros(width) for width in channels[1:]]
 
@@ -185,7 +187,7 @@ class VectorEncoder(tf.Module):
 class PictureDecoder(tf.Module):
     """Features [..., width] -> means of scaled pictures, float32 [..., 64, 64, channels]:
     dense, then transposed convolutions of kernel 5, 5, 6, 6, stride 2, 1 -> 5 -> 13 -> 30 -> 64,
-    ReLU between."""
+    ReLU between; of pictures of 32 x 32, of kernel 5, 6, 6, 1 -> 5 -> 14 -> 32."""
 
     by_entry = True
 
@@ -193,11 +195,13 @@ class PictureDecoder(tf.Module):
         super().__init__()
         self.shape, self.precision = shape, precision
         self.dense = Dense(width, 32 * depth, None, precision)
-        self.sizes = [5, 13, 30, 64]
-        channels = [32 * depth, 4 * depth, 2 * depth, depth, shape[-1]]
+        kernels, self.sizes, widths = {
+            64: ((5, 5, 6, 6), (5, 13, 30, 64), (4, 2, 1)),
+            32: ((5, 6, 6), (5, 14, 32), (2, 1))}[shape[0]]
+        channels = [32 * depth, *(depth * width for width in widths), shape[-1]]
         self.kernels = [
             glorot(kernel, kernel, o, i)
-            for kernel, i, o in zip([5, 5, 6, 6], channels[:-1], channels[1:])]
+            for kernel, i, o in zip(kernels, channels[:-1], channels[1:])]
         self.biases = [zeros(width) for width in channels[1:]]
 
     def __call__(self, features):

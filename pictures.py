@@ -51,9 +51,13 @@ def enlarged(frames, factor):
 
 
 def enlarged_pixels(sensor, values, factor):
-    """Raw pictures as frames, each pixel `factor` times as large."""
-    return enlarged(pixels(sensor, values), factor)
+    """Raw pictures as frames, SIDE times `factor` high, of which their height is a divisor."""
+    frames = pixels(sensor, values)
+    return enlarged(frames, factor * SIDE // frames.shape[-3])
 
+
+# Height and width of a panel, in pixels of which each is drawn `factor` times as large.
+SIDE = 64
 
 # Bars of a vector at most: what has more is drawn by its largest value of each so many.
 MOST_BARS = 256
@@ -66,7 +70,7 @@ def bars(sensor, values, factor):
     together = -(-heights.shape[1] // MOST_BARS)
     heights = np.maximum.reduceat(heights, np.arange(0, heights.shape[1], together), axis=1)
     heights /= max(heights.max(), 1e-6)
-    height = 64 * factor
+    height = SIDE * factor
     # Many values are narrow bars, so that the panel is about twice as wide as a picture.
     width = max(2, min(8 * factor, 128 * factor // heights.shape[1]))
     left, right = (2, 4) if width > 8 else (0, 1)
@@ -163,5 +167,6 @@ def open_loop(batch, predictions, factor=2):
     for sensor, prediction in predictions.items():
         if compare := PANELS[SENSORS[sensor].kind].compare:
             column = compare(sensor, batch[sensor], unscaled(sensor, prediction))
-            videos[sensor] = enlarged(np.concatenate(list(column), 2), factor)
+            video = np.concatenate(list(column), 2)
+            videos[sensor] = enlarged(video, factor * 3 * SIDE // video.shape[1])
     return videos

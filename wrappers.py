@@ -1,6 +1,7 @@
 """What is done to the observations of an environment, and the environment of a configuration.
 
     NaturalBackground   puts videos behind the body
+    SmallerPictures     makes pictures of fewer pixels
     Corruption          lets sensors say what is not so, and does not tell
     SensorDropout       takes sensors away for a while, and says so by flags
     StaggeredStart      cuts the first episode, so that neighbours do not end together
@@ -14,7 +15,8 @@ import numpy as np
 
 import faults
 from config import LONGEST_DROP, SENSORS, UserError, coloured, flag, ratios, resolve
-from environments import family
+from environments import SIZE, family
+from environments.spaces import smaller
 
 FOREGROUND = 100  # a pixel whose red value is above this belongs to the body
 FASTEST = 3  # frames of a video in a decision
@@ -75,6 +77,25 @@ class NaturalBackground(gymnasium.Wrapper):
             # A mask as large as the image is twice as fast as one that is broadcast over colours.
             background = np.repeat(self._background(image), 3).reshape(image.shape)
             np.copyto(image, self._video[self._frame], where=background)
+
+
+class SmallerPictures(gymnasium.ObservationWrapper):
+    """Pictures of `size` x `size` pixels, as `environments.spaces.smaller` makes them."""
+
+    def __init__(self, env, size):
+        super().__init__(env)
+        self._size, spaces = size, dict(env.observation_space.spaces)
+        self._pictures = [name for name in spaces if SENSORS[name].kind == 'picture']
+        for name in self._pictures:
+            space = spaces[name]
+            shape = (size, size, space.shape[-1])
+            spaces[name] = gymnasium.spaces.Box(
+                space.low.min(), space.high.max(), shape, space.dtype)
+        self.observation_space = gymnasium.spaces.Dict(spaces)
+
+    def observation(self, observation):
+        return observation | {
+            name: smaller(observation[name], self._size) for name in self._pictures}
 
 
 class Corruption(gymnasium.Wrapper):
@@ -216,6 +237,8 @@ def make(config, split, seed):
     if config.natural and coloured(env.observation_space.spaces):
         env = NaturalBackground(
             env, background_videos(config, split), seed, config.natural_variety)
+    if config.picture_size < SIZE:
+        env = SmallerPictures(env, config.picture_size)
     if config.corrupt:
         env = Corruption(env, config.corrupt, seed)
     return SensorDropout(env, config.miss_ratio, seed)

@@ -133,6 +133,15 @@ def resized(plane):
     return np.asarray(Image.fromarray(plane).resize((SIZE, SIZE), Image.Resampling.BOX))
 
 
+def smaller(picture, size):
+    """A picture or distances (height, width, channels) as (size, size, channels) of its type: the
+    mean of the whole squares in the place of each pixel; `size` divides height and width."""
+    height, width, channels = picture.shape
+    squares = picture.reshape(size, height // size, size, width // size, channels)
+    means = squares.mean((1, 3), dtype=np.float32)
+    return (means.round() if picture.dtype == np.uint8 else means).astype(picture.dtype)
+
+
 def picture(value):
     """A picture in grey, colour or colour with alpha, as uint8 (64, 64, 3): whole numbers from 0 to
     255, or others from 0 to 1."""

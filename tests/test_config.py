@@ -243,7 +243,7 @@ def configs(draw):
             strategy = names[name]
         elif field.type is bool:
             strategy = st.booleans()
-        elif field.type is str:
+        elif field.type is str or known['choices']:
             strategy = st.sampled_from(known['choices'] or [field.default])
         else:
             strategy = number(known['low'], known['high'], field.type)
@@ -318,6 +318,8 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(
     (['--clip', 'strong'], ['--clip', 'a number from 0', "'strong'"]),
     (['--clip', 'nan'], ['--clip', "'nan'"]),
     (['--clip', 'inf'], ['--clip', "'inf'"]),
+    (['--picture_size', '48'], ['--picture_size', '32, 64', "'48'"]),
+    (['--picture_size', '-64'], ['--picture_size', '32, 64', "'-64'"]),
     (['--xla', 'maybe'], ['--xla', 'True or False', "'maybe'"]),
     (['--batch', '0'], ['--batch', 'from 1', "'0'"]),
     (['--seed', '-1'], ['--seed', 'from 0', "'-1'"]),
@@ -627,6 +629,7 @@ def test_option_of_another_method_is_unknown(method, name):
 
 @pytest.mark.parametrize('name', [
     name for name, field in FIELDS.items() if field.type is not str and field.type is not bool
+    and not field.metadata['choices']
     and (name in mummi.METHOD.own or not field.metadata['own'])])
 def test_number_is_accepted_to_the_ends_of_its_range_and_no_further(name, endless, judgeable):
     purpose = judgeable if name == 'test_episodes' else []

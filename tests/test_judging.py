@@ -47,7 +47,8 @@ def judged(tmp_path_factory):
     an inspection)."""
     # A name that is none of a user's, but one that a file system takes.
     folder = tmp_path_factory.mktemp('judged') / '-[a-z]*?%41\\ \n{ü}$x: \'' / 'run'
-    result = script('--logdir', folder, '--preset', 'debug', '--steps', 300)
+    result = script(
+        '--logdir', folder, '--preset', 'debug', '--steps', 300, '--picture_size', 32)
     assert result.returncode == 0, result.stderr[-2000:]
     before, tables, outputs = contents(folder), [], []
     assert any(name.startswith('state-') for name in before)

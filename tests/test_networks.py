@@ -155,6 +155,27 @@ def test_picture_decoder_is_dense_and_four_transposed_convolutions_without_last_
     close(result, tf.reshape(x, result.shape))
 
 
+def test_pictures_of_32_pixels_have_three_convolutions_there_and_back():
+    encoder = networks.PictureEncoder('image', (32, 32, 3), FLOAT32, 4, 'elu')
+    decoder = networks.PictureDecoder(10, (32, 32, 3), FLOAT32, 4)
+    helpers.shake(encoder)
+    helpers.shake(decoder)
+    raw = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32, 3), np.uint8)
+    x = tf.constant(raw.reshape(6, 32, 32, 3) / np.float32(255) - np.float32(0.5))
+    for kernel, bias in zip(encoder.kernels, encoder.biases):
+        x = tf.nn.elu(tf.nn.conv2d(x, kernel, 2, 'VALID') + bias)
+    assert [kernel.shape[-1] for kernel in encoder.kernels] == [4, 8, 32]
+    close(encoder(tf.constant(raw)), tf.reshape(x, [2, 3, 128]))  # as wide as that of 64 pixels
+    features = normals(2, 3, 10)
+    x = tf.reshape(helpers.dense(decoder.dense, features), [6, 1, 1, 128])
+    for kernel, bias, size in zip(decoder.kernels, decoder.biases, (5, 14, 32)):
+        assert x.shape[-1] == kernel.shape[-1]
+        x = tf.nn.conv2d_transpose(
+            x, kernel, [6, size, size, kernel.shape[2]], 2, 'VALID') + bias
+        x = x if size == 32 else tf.nn.relu(x)
+    close(decoder(tf.constant(features)), tf.reshape(x, [2, 3, 32, 32, 3]))
+
+
 @pytest.mark.parametrize('missing', [0, 1, 9, 47, 48])
 def test_what_is_missing_is_computed_once_and_what_is_there_for_itself(missing):
     flags = np.ones(48, np.float32)

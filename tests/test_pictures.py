@@ -54,6 +54,16 @@ def test_unscaled_inverts_what_the_networks_read(sensor):
     np.testing.assert_allclose(pictures.unscaled(sensor, scaled), raw, atol=1e-3)
 
 
+def test_pictures_of_32_pixels_are_drawn_as_large_as_those_of_64():
+    image = np.random.default_rng(0).integers(1, 200, (2, 32, 32, 3)).astype(np.uint8)
+    found = pictures.seen({'image': image, 'image_flag': np.ones((2, 1))}, factor=3)
+    np.testing.assert_array_equal(found, image.repeat(6, 1).repeat(6, 2))
+    video = pictures.open_loop(
+        {'image': image[None]}, {'image': np.zeros((1, 2, 32, 32, 3))}, factor=2)['image']
+    assert video.shape == (2, 3 * 128, 128, 3)
+    np.testing.assert_array_equal(video[:, :128], image.repeat(4, 1).repeat(4, 2))
+
+
 def test_enlarged_repeats_pixels():
     frame = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
     found = pictures.enlarged(frame, 3)
@@ -93,26 +103,26 @@ def test_of_an_episode_without_an_end_so_much_is_seen_as_memory_holds(monkeypatc
 
 
 def test_open_loop_is_truth_above_prediction_above_error():
-    image = np.zeros((2, 3, 4, 4, 3), np.uint8)
+    image = np.zeros((2, 3, 64, 64, 3), np.uint8)
     image[0, 1], image[1, 1] = 200, 10
-    guess = np.full((2, 3, 4, 4, 3), 50, np.float32)
-    depth = np.full((2, 3, 4, 4, 1), 100, np.float16)
+    guess = np.full((2, 3, 64, 64, 3), 50, np.float32)
+    depth = np.full((2, 3, 64, 64, 1), 100, np.float16)
     depth[:, 0] = 1
     found = pictures.open_loop(
         {'image': image, 'depth': depth, 'touch': np.zeros((2, 3, 2))},
         {'image': guess / 255 - 0.5, 'touch': np.zeros((2, 3, 2)),
-         'depth': np.full((2, 3, 4, 4, 1), 1 / 200 - 0.5)}, factor=2)
+         'depth': np.full((2, 3, 64, 64, 1), 1 / 200 - 0.5)}, factor=2)
     assert set(found) == {'image', 'depth'}
     for video in found.values():
-        assert video.shape == (3, 24, 16, 3) and video.dtype == np.uint8
+        assert video.shape == (3, 384, 256, 3) and video.dtype == np.uint8
     # Time 1; sequence 0 in the left half, sequence 1 in the right.
-    for half, truth in (slice(0, 8), 200), (slice(8, 16), 10):
+    for half, truth in (slice(0, 128), 200), (slice(128, 256), 10):
         column = found['image'][1][:, half].astype(int)
-        assert (column[:8] == truth).all()
-        assert (np.abs(column[8:16] - 50) <= 1).all()
-        assert (column[16:] == np.abs(truth - column[8:16])).all()
-    assert (found['depth'][1:, :8] == 255).all() and (found['depth'][:, 8:16] == 0).all()
-    assert (found['depth'][1:, 16:] == 255).all()
+        assert (column[:128] == truth).all()
+        assert (np.abs(column[128:256] - 50) <= 1).all()
+        assert (column[256:] == np.abs(truth - column[128:256])).all()
+    assert (found['depth'][1:, :128] == 255).all() and (found['depth'][:, 128:256] == 0).all()
+    assert (found['depth'][1:, 256:] == 255).all()
 
 
 def test_missing_sensors_are_framed_in_the_episode_as_seen():

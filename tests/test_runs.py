@@ -17,6 +17,7 @@ import sys
 import time
 import types
 
+import imageio.v3
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,8 +97,9 @@ def continued(trained, tmp_path_factory):
 
     'longer': MuMMI's with more steps. 'damaged': CVRL's with more steps and another setting, after
     damage to its newest checkpoint and an episode. 'picture': a new run of Dreamer from images
-    alone, with the task of MuMMI's run and another seed. 'late': Dreamer's, as a kill in its last
-    phase leaves it, with all episodes and without the last updates and evaluation.
+    alone, of 32 pixels, with the task of MuMMI's run and another seed. 'late': Dreamer's, as a
+    kill in its last phase leaves it, with all episodes and without the last updates and
+    evaluation.
     """
     root = tmp_path_factory.mktemp('continued')
     folders = {name: root / name for name in ('longer', 'damaged', 'picture', 'late')}
@@ -120,7 +122,7 @@ def continued(trained, tmp_path_factory):
                          '--entropy_bonus', 0.01),
         'picture': debug(
             'dreamer', folders['picture'], '--task', 'dmc_walker_walk', '--sensors', 'image',
-            '--seed', 1, '--steps', 300, '--no-natural'),
+            '--seed', 1, '--steps', 300, '--no-natural', '--picture_size', 32),
         'late': debug('dreamer', folders['late'], *RUNS['dreamer'][0])}
     results = {name: finish(process) for name, process in processes.items()}
     for code, _, errors in results.values():
@@ -371,6 +373,11 @@ def test_a_run_from_images_alone_has_no_other_sensor(continued):
     assert not {'depth', 'touch'} & set(episodes(folder)[0])
     assert {path.stem.split('-', 1)[1] for path in (folder / 'videos').iterdir()} == {
         'eval', 'open_loop_image'}
+    # Of 32 pixels, drawn as large as those of 64.
+    assert {episode['image'].shape[1:] for episode in episodes(folder)} == {(32, 32, 3)}
+    shapes = {path.stem.split('-', 1)[1]: imageio.v3.imread(path).shape[1:3]
+              for path in (folder / 'videos').iterdir()}
+    assert shapes == {'eval': (192, 192), 'open_loop_image': (384, 512)}
 
 
 # --- Killed ------------------------------------------------------------------------------

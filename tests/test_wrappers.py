@@ -362,6 +362,34 @@ def test_dropout_repeats_by_seed():
     assert not np.array_equal(first, flags(env, 500, seed=6))
 
 
+# --- Smaller pictures ---
+
+def test_smaller_pictures_are_the_means_of_their_squares():
+    random = np.random.default_rng(0)
+    given = {
+        'image': random.integers(0, 256, (64, 64, 3), np.uint8),
+        'depth': random.uniform(0, 100, (64, 64, 1)).astype(np.float16),
+        'touch': random.uniform(0, 9, 2).astype(np.float32)}
+    env = Stub()
+    env.observation_space = gymnasium.spaces.Dict({
+        name: gymnasium.spaces.Box(0, 255, value.shape, value.dtype)
+        for name, value in given.items()})
+    env.reset = lambda **_: (given, {})
+    env = wrappers.SmallerPictures(env, 32)
+    found = env.reset()[0]
+    assert found.keys() == given.keys() and found['touch'] is given['touch']
+    for name in 'image', 'depth':
+        assert found[name] in env.observation_space[name]
+        assert found[name].shape == (32, 32, given[name].shape[-1])
+        assert found[name].dtype == given[name].dtype
+        for row, column in (0, 0), (3, 17), (31, 31):
+            square = given[name][2 * row:2 * row + 2, 2 * column:2 * column + 2]
+            wanted = square.astype(float).mean((0, 1))
+            assert np.abs(found[name][row, column] - wanted).max() <= (
+                0.5 if name == 'image' else 0.05)
+    assert given['image'].shape == (64, 64, 3)
+
+
 # --- Together ---
 
 def episodes(config, split, seed, reset_seed=None):
@@ -399,6 +427,22 @@ def test_faults_are_behind_the_drops_and_before_the_background(elsewhere, config
     for present, observation in zip(here, found):
         assert not observation['image'].any()
         assert observation['depth'].any() == present
+
+
+def test_smaller_pictures_are_of_what_the_large_ones_show(elsewhere, config):
+    """Videos included, but not faults: a patch of a quarter is one of either size."""
+    config = dataclasses.replace(config, miss_ratio=0.3, corrupt='depth=patch:0.25')
+    large = elsewhere(episodes, config, 'train', 6)
+    small = elsewhere(episodes, dataclasses.replace(config, picture_size=32), 'train', 6)
+    here = [observation['image_flag'][0] == 1 for observation in large]
+    assert 0 < sum(here) < len(here)
+    for present, whole, half in zip(here, large, small, strict=True):
+        assert half['image'].shape == (32, 32, 3) and half['depth'].shape == (32, 32, 1)
+        assert half['image'].any() == present and half['image_flag'] == whole['image_flag']
+        means = whole['image'].reshape(32, 2, 32, 2, 3).mean((1, 3))
+        assert np.abs(half['image'] - means).max() <= 0.5
+        if whole['depth_flag'] == 1:
+            assert np.mean(half['depth'] == 0) == np.mean(whole['depth'] == 0) == 0.25
 
 
 def test_split_and_natural_choose_the_background(elsewhere, config, tmp_path):
