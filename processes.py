@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import dataclasses
 import sys
+import time
 import weakref
 
 import gymnasium
@@ -20,7 +21,7 @@ import numpy as np
 from config import SENSORS, UserError, coloured
 from environments import Broken
 from screen import say
-from workers import Died, Worker, arrays, checked, end_with_parent, shared, work
+from workers import LEAVE, Died, Worker, arrays, checked, enter, leave, shared, work
 from wrappers import background_videos, make
 
 DEATHS = 3  # of a worker in a row, at which a run stops
@@ -30,12 +31,12 @@ RESUMES = '; a run goes on from its last checkpoint by the same command'
 @dataclasses.dataclass(frozen=True)
 class Description:
     """What the process that learns knows of an environment; sensors in the order of SENSORS, and
-    the names of pictures that it gives and that are none."""
+    what it gives that none reads, as `environments.gymnasium_tasks.readers` says."""
 
     observation_space: gymnasium.spaces.Dict
     action_space: gymnasium.spaces.Box
     sensors: tuple[str, ...]
-    unread: tuple[str, ...] = ()
+    unread: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 def describe(config):
@@ -55,24 +56,29 @@ def describe(config):
 
 
 def _describe(sender, config):
-    end_with_parent()
+    enter()
+    env = None
     # What a library says while half-built objects are taken down; the reason is sent.
     sys.unraisablehook = lambda _: None
     try:
         env = make(config, 'valid', config.seed)
         if config.natural and coloured(env.observation_space.spaces) and not config.judging:
             background_videos(config, 'train')
-        checked(env.reset()[0])
-        spaces = env.observation_space
+        observation, spaces = env.reset()[0], env.observation_space
+        checked(observation)
+        for name, space in spaces.spaces.items():
+            if (shape := np.shape(observation[name])) != space.shape:
+                raise Broken(f'its {name} is {shape}, and its space says {space.shape}')
         answer = Description(
             spaces, env.action_space, tuple(name for name in SENSORS if name in spaces.spaces),
-            getattr(env.unwrapped, 'unread', ()))
+            getattr(env.unwrapped, 'unread', {}))
     except UserError as error:
         answer = error
     except Broken as error:
         answer = UserError(f'{config.task} cannot be learned from, as {error}')
     with contextlib.suppress(OSError):  # whoever asked is gone
         sender.send(answer)
+    leave(env)
 
 
 def vector(config, split, count, description, seed):
@@ -169,9 +175,9 @@ class _Vector(gymnasium.vector.VectorEnv):
     def play(self, seeds, actions, whole):
         """Begin an episode by its seed in every environment and take its `actions`, or, where they
         are None, take it for ended. Returns a list for each environment: (observation, reward,
-        terminated, truncated, info) of the reset and of each action; or, where a worker died of
-        it, None in place of all. whole: for each, whether it had ended an episode before, so that
-        this one is not its first, which is staggered."""
+        terminated, truncated, info) of the reset and of each action, to an end that comes sooner;
+        or, where it could not be played again, None in place of all. whole: for each, whether it
+        had ended an episode before, so that this one is not its first, which is staggered."""
         self.seeds, self.ended = [int(s) for s in seeds], [a is None for a in actions]
         self.whole = [bool(ended) for ended in whole]
         for index, worker in enumerate(self.workers):
@@ -179,12 +185,23 @@ class _Vector(gymnasium.vector.VectorEnv):
         answers = []
         for index, taken in enumerate(actions):
             try:
-                answers.append([
-                    self.workers[index].answer() for _ in range(1 + len(taken or ()))])
+                answers.append(self._played(index, 1 + len(taken or ())))
             except Died as error:
                 self._again(index, error)
                 answers.append(None)
+            except Exception as error:  # of an episode that need not be the one that it was
+                say(f'warning: environment {index} ended its unfinished episode by '
+                    f'{type(error).__name__}: {error}')
+                answers.append(None)
         return None if None in answers else answers
+
+    def _played(self, index, count):
+        """The answers of an environment that plays an episode: `count`, or to an end that comes
+        sooner."""
+        found = []
+        while len(found) < count and not (found and (found[-1][2] or found[-1][3])):
+            found.append(self.workers[index].answer())
+        return found
 
     def _all(self, command, words):
         for worker, arguments in zip(self.workers, words):
@@ -213,8 +230,11 @@ class _Vector(gymnasium.vector.VectorEnv):
 
     def close(self, **_):
         """End the workers. A repetition does nothing."""
+        for worker in self.workers:  # at the same time
+            worker.leave()
+        until = time.monotonic() + LEAVE
         for worker in self.workers:
-            worker.end()
+            worker.end(until)
         _alive.discard(self)
 
     def _start(self, index):

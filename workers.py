@@ -32,6 +32,7 @@ from wrappers import StaggeredStart, make
 KILLS = ('SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGINT', 'SIGXCPU')  # signals that no fault sends
 ENDED = 'ended'
 GRACE = 5  # seconds that an environment has to answer where the run is to stop
+LEAVE = 2  # seconds that it has to end what it started, where its process is to end
 LOOK = 200  # milliseconds after which a silent worker is thought about
 
 
@@ -126,10 +127,18 @@ class Worker:
             self.process.start()
         end.close()
 
-    def end(self):
+    def leave(self):
+        """Have the process close its environment and end: nobody asks it any more."""
         if self.pipe:
             self.pipe.close()
+
+    def end(self, until=None):
+        """End the process: by itself until that moment of the monotonic clock, LEAVE seconds from
+        now where none is given, and else whatever it does."""
+        self.leave()
         if self.process and self.process.pid:
+            until = time.monotonic() + LEAVE if until is None else until
+            self.process.join(max(0, until - time.monotonic()))
             self.process.kill()  # also one that is stopped
             self.process.join(5)
 
@@ -163,6 +172,7 @@ class Worker:
         except (EOFError, OSError):
             raise Died(ENDED) from None
         if isinstance(answer, BaseException):
+            stopping.check()  # what the environment asked may have heard the signal too
             raise answer
         return answer
 
@@ -177,22 +187,43 @@ class Worker:
 # --- In the worker ---
 
 
-def end_with_parent():
-    """End this process when its parent is gone, also amid an environment that hangs."""
+def enter():
+    """End this process when its parent is gone, also amid an environment that hangs; and let what
+    the environment starts be ended by signals, to which this process stays deaf."""
     parent = multiprocessing.parent_process().sentinel
 
     def watch():
         multiprocessing.connection.wait([parent])
+        time.sleep(LEAVE)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    # What is blocked is blocked in the processes that this one starts too; what is handled is not
+    # handled there. But Ctrl-C is for the run alone, and comes to all.
+    heard = set(stopping.SIGNALS) - {signal.SIGINT}
+    for number in heard:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, heard)
+
+
+def leave(env):
+    """Close the environment, which ends what it started, and this process: at once, as libraries
+    that draw may crash in what Python does at its end."""
+    with contextlib.suppress(Exception):
+        if env is not None:
+            env.close()
+    for output in sys.stdout, sys.stderr:
+        with contextlib.suppress(OSError, ValueError):
+            output.flush()
+    os._exit(0)
 
 
 def work(pipe, config, split, seed, index, neighbours, memory, count):
     """What the process of a vector's environment does: builds it, staggered as `index` of
     `neighbours`, and answers commands until its parent is gone. memory: of `shared`, for `count`
     observations."""
-    end_with_parent()
+    enter()
+    env = None
     # Errors of the pipe say that the parent is gone, and with it whoever would read a traceback.
     with contextlib.suppress(EOFError, OSError):
         try:
@@ -213,6 +244,7 @@ def work(pipe, config, split, seed, index, neighbours, memory, count):
             command, words = pickle.loads(pipe.recv_bytes())
             for answer in _answers(COMMANDS[command], env, rows, *words):
                 pipe.send_bytes(_sendable(answer))
+    leave(env)
 
 
 def _answers(command, *words):
@@ -288,14 +320,16 @@ def _show(observation, rows):
 
 
 def _play(env, rows, seed, actions, whole):
-    """An answer to the reset and one to each action, each behind its observation: an episode may
-    take longer than the answer to one decision may."""
+    """An answer to the reset and one to each action, as far as the episode goes, each behind its
+    observation: an episode may take longer than the answer to one decision may."""
     if whole and isinstance(env, StaggeredStart):
         env.skip()
     asked = [_reset(env, rows, seed, None), *(
         _step(env, rows, action, None) for action in actions or ())]
     for (answer,) in asked:
         yield {key: row.copy() for key, row in rows.items()}, *answer
+        if answer[1] or answer[2]:  # sooner than it did: another step would be an error
+            return
 
 
 COMMANDS = {'reset': _reset, 'step': _step, 'play': _play}

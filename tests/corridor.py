@@ -1,5 +1,8 @@
 """A user's own module: environments of gymnasium that it registers, for the tests of gym tasks."""
 
+import subprocess
+import types
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -113,6 +116,22 @@ class Refusing(Numbers):
         return super().step(action)
 
 
+class Bridged(Numbers):
+    """It starts a process, whose number it observes, and ends it as one is asked to."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.process = subprocess.Popen(['sleep', '600'])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.array([self.process.pid, 0.0]), {}
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+
+
 class Deaf(Numbers):
     """Nothing to be seen but words."""
 
@@ -190,6 +209,41 @@ class Seen(Numbers):
                 'side': np.zeros((64, 64, 3), np.uint8)}, {}
 
 
+class Sought(Numbers):
+    """Numbers of the name of a sensor beside others; a picture of bytes that comes as floats."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.observation_space = spaces.Dict({
+            'goal': spaces.Box(-1, 1, (2,), np.float32),
+            'proprioception': spaces.Box(-1, 1, (3,), np.float32),
+            'rgb': spaces.Box(0, 255, (64, 64, 3), np.uint8)})
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return {'goal': np.ones(2, np.float32), 'proprioception': np.zeros(3, np.float32),
+                'rgb': np.full((64, 64, 3), 100.0)}, {}
+
+
+class Plain(Undrawn):
+    """As one of MuJoCo that can draw, and takes no size of its picture."""
+
+    mujoco_renderer = None
+
+    def __init__(self, render_mode=None):
+        super().__init__(np.full((480, 480, 3), 50, np.uint8))
+        self.model = types.SimpleNamespace(
+            vis=types.SimpleNamespace(quality=types.SimpleNamespace()), mat_reflectance=np.ones(1))
+
+
+class Misshapen(Numbers):
+    """It observes one number, and says two."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1), {}
+
+
 class Painted(Numbers):
     """A picture of the name of what a task draws of itself, which it does not."""
 
@@ -220,11 +274,15 @@ class Cameras(Numbers):
         return self.observation_space.sample(), {}
 
 
+gymnasium.register('Bridged-v0', Bridged)
 gymnasium.register('Cameras-v0', Cameras)
 gymnasium.register('Corridor-v0', Corridor, max_episode_steps=6)
 gymnasium.register('Endless-v0', Numbers)
 gymnasium.register('Hanging-v0', Hanging)
+gymnasium.register('Misshapen-v0', Misshapen)
 gymnasium.register('Painted-v0', Painted)
+gymnasium.register('Plain-v0', Plain)
+gymnasium.register('Sought-v0', Sought)
 gymnasium.register('Still-v0', Still)
 gymnasium.register('Unasked-v0', Unasked)
 gymnasium.register('Undrawn-v0', Undrawn)

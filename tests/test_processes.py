@@ -295,8 +295,10 @@ def test_an_episode_with_numbers_that_are_not_finite_is_dropped_as_if_it_had_die
         assert said.count('\n') == 1
     with pytest.raises(UserError, match=f'{words}; 3 times without a whole episode'):
         envs.step(one)
-    with pytest.raises(UserError, match='gym_corridor:IllBorn-v0 .*, as a number of its propri'):
-        processes.describe(dataclasses.replace(ill, task='gym_corridor:IllBorn-v0'))
+    for name, words in ('IllBorn', 'a number of its propri'), (
+            'Misshapen', r'its proprioception is \(1,\), and its space says \(2,\)'):
+        with pytest.raises(UserError, match=f'gym_corridor:{name}-v0 .*, as {words}'):
+            processes.describe(dataclasses.replace(ill, task=f'gym_corridor:{name}-v0'))
 
 
 def test_an_episode_is_played_again_by_its_seed_and_its_actions(config, description):
@@ -346,6 +348,71 @@ def test_an_episode_that_is_played_again_is_held_as_it_was_seen():
     assert {answer[0]['touch'].dtype for answer in played} == {np.dtype(np.float32)}
 
 
+def test_an_episode_that_ends_sooner_than_it_did_is_played_to_its_end(config, description):
+    """Its length may have changed since, and a step beyond an end is an error of many tasks."""
+    envs = processes.vector(quick(config), 'train', 2, description, seed=0)
+    try:
+        still = np.zeros(6, np.float32)
+        one, other = envs.play([5, 6], [[still] * 7, [still] * 2], [True, True])
+        assert [answer[3] for answer in one] == [False] * 3 + [True] and len(other) == 3
+        assert envs.reset(seed=[5, 6])[0]['touch'].shape == (2, 2)  # all answers were read
+    finally:
+        envs.close()
+
+
+def test_an_error_where_an_episode_is_played_again_is_a_line_and_a_new_episode(config, capsys):
+    refusing = numbers(config, 'Refusing')
+    envs = processes.vector(refusing, 'train', 2, processes.describe(refusing), seed=0)
+    try:
+        still, wrong = np.zeros(2, np.float32), np.ones(2, np.float32)
+        assert envs.play([5, 6], [[still, wrong, still], [still] * 3], [True, True]) is None
+        assert capsys.readouterr().out.count(
+            'environment 0 ended its unfinished episode by UserError: no\n') == 1
+        observation, _ = envs.reset(seed=[5, 6])
+        assert not observation['proprioception'].any()
+    finally:
+        envs.close()
+
+
+def gone(pid):
+    """Whether a process ends within some seconds."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    return False
+
+
+BRIDGED = """
+import dataclasses, time
+import config, processes
+config = config.Config(task='gym_corridor:Bridged-v0', natural=False, miss_ratio=0.0)
+envs = processes.vector(config, 'train', 1, processes.describe(config), 0)
+print(int(envs.reset()[0]['proprioception'][0, 0]), flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_an_environment_started_ends_with_it(config):
+    """Where it is closed, and where the run is killed; and it hears SIGTERM."""
+    bridged = numbers(config, 'Bridged')
+    envs = processes.vector(bridged, 'train', 2, processes.describe(bridged), seed=0)
+    begun = time.monotonic()
+    started = envs.reset()[0]['proprioception'][:, 0].astype(int)
+    envs.close()
+    assert time.monotonic() - begun < 10 and all(gone(pid) for pid in started)
+    parent = subprocess.Popen(
+        [sys.executable, '-c', BRIDGED], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "tests"}'})
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait(30)
+    assert gone(child)
+
+
 def numbers(config, name, **changes):
     return dataclasses.replace(
         config, task=f'gym_corridor:{name}-v0', natural=False, miss_ratio=0.0, time_limit=100,
@@ -360,10 +427,10 @@ def test_an_environment_that_hangs_is_a_line_wherever_it_does(config):
     envs = processes.vector(hanging, 'valid', 1, processes.describe(hanging), seed=0)
     try:
         still, hang = np.zeros(2, np.float32), np.ones(2, np.float32)
-        assert len(envs.play([3], [[still] * 50], [True])[0]) == 51
+        assert len(envs.play([3], [[still] * 49], [True])[0]) == 50
         begun = time.monotonic()
-        assert envs.play([3], [[still] * 50 + [hang]], [True]) is None
-        assert time.monotonic() - begun < 60  # and not 51 times as long as an answer may take
+        assert envs.play([3], [[still] * 49 + [hang]], [True]) is None
+        assert time.monotonic() - begun < 60  # and not 50 times as long as an answer may take
     finally:
         envs.close()
 
