@@ -80,16 +80,13 @@ class Experiment:
 
     def advice(self, agent):
         """What the user of an agent should know of this machine and this task, a line each."""
-        unread = self.description.unread
         usual = variants.usual(self.config.task, self.config.preset, self.method)
         return list(filter(None, (
             devices.advice(), agent.planner.advice(), self.actions.advice(self.config, usual),
             *map(self._absent, variants.BY_SENSOR),
-            unread and (
-                f'warning: no sensor reads {", ".join(unread)} of {self.config.task}, as large as '
-                f'a picture; type for example --sensor_map image={unread[0]}, depth={unread[0]} '
-                f'where it has one channel, or proprioception={unread[0]} where it is numbers and '
-                'no picture (docs/tasks.md)'))))
+            *(f'warning: no sensor reads {name} of {self.config.task}; type for example '
+              f'--sensor_map {" or ".join(maps)} (docs/tasks.md)'
+              for name, maps in self.description.unread.items()))))
 
     def _absent(self, option):
         """A line on sensors that `option` names and the task has not; or None."""

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from config import SENSORS, UserError, sensor_keys
-from environments import SIZE, checked_action, choose_opengl, chosen, no_opengl, spaces
+from environments import SIZE, Broken, checked_action, choose_opengl, chosen, no_opengl, spaces
 
 # Steps of an episode where neither the task nor --time_limit names a limit: an episode that never
 # ends is never learned from.
@@ -43,7 +43,10 @@ def make(config, seed):
             words |= dict(width=SIZE, height=SIZE)
         env.close()
         try:
-            env = build(**words)
+            try:
+                env = build(**words)
+            except TypeError:  # one that takes no size draws at its own
+                env = build(render_mode=words['render_mode'])
         except TypeError as error:
             raise UserError(
                 f'{config.task} lists rgb_array among its render_modes, and takes no '
@@ -182,13 +185,13 @@ def reader(sensor, keys, plain):
     if row.distances and len(keys) == 1 and spaces.channels(first) == 1:
         return Part(keys[0], DEPTH, spaces.distances)
     if not row.distances and len(keys) == 1 and spaces.is_picture(first):
-        return Part(keys[0], IMAGE, spaces.picture)
+        return Part(keys[0], IMAGE, functools.partial(spaces.picture, kind=first.dtype))
     return None
 
 
 def readers(env, config):
-    """(sensor -> reader, of all that `env` can be seen by; the names of pictures that no sensor
-    reads).
+    """(sensor -> reader, of all that `env` can be seen by; part that no sensor reads -> the maps of
+    --sensor_map by which one would).
 
     By --sensor_map; then a part of a sensor's name is that sensor; then the first picture is the
     image, or what the task draws of itself; then proprioception is all other numbers and choices
@@ -232,9 +235,18 @@ def readers(env, config):
                 f'; if {large[0]} is numbers and no picture, type '
                 f'--sensor_map proprioception={large[0]}' if large else ''))
     used = [key for part in found.values() for key in part.keys]
-    unread = tuple(key for key in plain if key not in used and spaces.has_pixels(plain[key]))
+    numbers = found['proprioception'].keys if 'proprioception' in found else ()
     found = {name: found[name] for name in SENSORS if name in found}
-    return chosen(task, found, config.sensors), unread
+    read = chosen(task, found, config.sensors)
+    unread = {}
+    for key, space in plain.items():
+        # Who leaves proprioception out by --sensors asks for none of the other numbers either.
+        if key not in used and spaces.width(space) and (
+                spaces.has_pixels(space) or 'proprioception' in read):
+            unread[key] = tuple(
+                f'{sensor}={key}' for sensor in ('image', 'depth') if reader(sensor, [key], plain)
+            ) + (f'proprioception={"+".join([*numbers, key])}',)
+    return read, unread
 
 
 def draws(env):
@@ -249,6 +261,14 @@ def needs_picture(env, config):
 # --- The environment ---
 
 
+def number(reward):
+    """A reward as a number: also where it comes as an array of one. `Broken` for another."""
+    value = np.asarray(reward)
+    if value.size != 1 or value.dtype.kind not in 'biuf':
+        raise Broken(f'its reward is {_line(repr(reward))}, and no number')
+    return float(value.item())
+
+
 class SensorTask(gymnasium.Env):
     """An environment of gymnasium whose observations are sensors and whose actions are those that
     the agent knows (see `spaces.control`).
@@ -257,7 +277,7 @@ class SensorTask(gymnasium.Env):
     where the episode ends within them, and info has their number as `steps`. `terminated` and
     `truncated` are the task's.
 
-    seed: of the first episode, until `reset` is given one. `unread`: pictures that are no sensor.
+    seed: of the first episode, until `reset` is given one. `unread`: as of `readers`.
 
     Raises `UserError` for observations and actions that cannot be used, and where no picture can
     be drawn; ValueError for an action that is not finite or not of shape (A,).
@@ -287,7 +307,7 @@ class SensorTask(gymnasium.Env):
         reward, steps, terminated, truncated = 0.0, 0, False, False
         while steps < self._repeat and not (terminated or truncated):
             observation, gained, terminated, truncated, _ = self._env.step(self._to_task(action))
-            reward += float(gained)
+            reward += number(gained)
             steps += 1
         return self._read(observation), reward, bool(terminated), bool(truncated), {'steps': steps}
 

@@ -45,14 +45,17 @@ def control(space):
         below, above = space.bounded_below, space.bounded_above
         low, high = (np.where(below, low, np.where(above, high - 2, -1)),
                      np.where(above, high, np.where(below, low + 2, 1)))
-        centre, scale = (high + low) / 2, (high - low) / 2
+        centre, scale = high / 2 + low / 2, high / 2 - low / 2  # also of the largest numbers
         whole = not np.issubdtype(space.dtype, np.floating)
+        top = np.where(above, space.high, np.where(above, 0, high).astype(space.dtype))
 
         def rescaled(action):
             numbers = np.clip(action, -1, 1).reshape(space.shape)
             if whole:
                 shares = low + np.floor((numbers + 1) / 2 * (high - low + 1))
-                return np.minimum(shares, high).astype(space.dtype)
+                # The largest of 64 bits is no float64, but rounded up to beyond its type.
+                last = shares >= high
+                return np.where(last, top, np.where(last, 0, shares).astype(space.dtype))
             # The sum may be rounded to beyond a bound.
             return np.clip(centre + scale * numbers, low, high).astype(space.dtype)
         return spaces.Box(-1, 1, (int(np.prod(space.shape)),), np.float32), rescaled
@@ -142,16 +145,15 @@ def smaller(picture, size):
     return (means.round() if picture.dtype == np.uint8 else means).astype(picture.dtype)
 
 
-def picture(value):
+def picture(value, kind=None):
     """A picture in grey, colour or colour with alpha, as uint8 (64, 64, 3): whole numbers from 0 to
-    255, or others from 0 to 1."""
+    255, or others from 0 to 1. kind: the type that its space says, if it has one: what a task
+    gives may be of another, and means the same."""
     value = np.asarray(value)
-    if np.issubdtype(value.dtype, np.integer):
-        value = np.clip(value, 0, 255).astype(np.uint8)
-    else:
-        if not np.isfinite(value).all():
-            raise Broken('a number of its picture is not finite')
-        value = np.clip(np.round(255 * value), 0, 255).astype(np.uint8)
+    whole = np.issubdtype(value.dtype if kind is None else kind, np.integer)
+    if not np.isfinite(value).all():
+        raise Broken('a number of its picture is not finite')
+    value = np.clip(np.round(value if whole else 255 * value), 0, 255).astype(np.uint8)
     value = value[..., None] if value.ndim == 2 else value
     if _channel_axis(value.shape) == 0:
         value = np.moveaxis(value, 0, -1)

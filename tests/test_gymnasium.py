@@ -20,7 +20,7 @@ import environments
 import pictures
 import wrappers
 from config import SENSORS, Method, UserError
-from environments import atari, gymnasium_tasks, spaces
+from environments import Broken, atari, gymnasium_tasks, spaces
 
 CORRIDOR = 'gym_corridor:Corridor-v0'
 RIGHT, LEFT = np.float32([0, 1]), np.float32([1, 0])
@@ -92,12 +92,54 @@ def test_pictures_that_no_sensor_reads_are_named_and_not_taken_for_numbers():
     env = made('gym_corridor:Cameras-v0')
     assert {name: space.shape for name, space in env.observation_space.items()
             if name in SENSORS} == {'image': (64, 64, 3), 'proprioception': (7,)}
-    assert env.unwrapped.unread == ('far', 'frames')
+    assert tuple(env.unwrapped.unread) == ('far', 'frames')
     env = made('gym_corridor:Cameras-v0', '--sensor_map', 'depth=far')
     assert env.observation_space['depth'].shape == (64, 64, 1)
-    assert env.unwrapped.unread == ('frames',)
-    assert made('gym_corridor:Seen-v0').unwrapped.unread == ('side',)
-    assert made(CORRIDOR).unwrapped.unread == ()
+    assert tuple(env.unwrapped.unread) == ('frames',)
+    assert made('gym_corridor:Seen-v0').unwrapped.unread == {
+        'side': ('image=side', 'proprioception=side')}
+    assert made(CORRIDOR).unwrapped.unread == {}
+
+
+def test_numbers_beside_a_part_that_is_called_proprioception_are_named():
+    env = made('gym_corridor:Sought-v0')
+    assert env.observation_space['proprioception'].shape == (3,)
+    assert env.unwrapped.unread == {'goal': ('proprioception=proprioception+goal',)}
+    env = made('gym_corridor:Sought-v0', '--sensor_map', 'proprioception=proprioception+goal')
+    assert env.observation_space['proprioception'].shape == (5,) and not env.unwrapped.unread
+    assert not made('gym_corridor:Sought-v0', '--sensors', 'image').unwrapped.unread
+
+
+def test_a_picture_is_what_its_space_says_whatever_its_numbers_come_as():
+    seen = sensors(made('gym_corridor:Sought-v0').reset()[0])
+    assert (seen['image'] == 100).all()  # bytes, as floats
+    ones = np.ones((64, 64, 3), int)
+    assert (spaces.picture(ones, np.float32) == 255).all() and (spaces.picture(ones) == 1).all()
+
+
+def test_a_task_that_draws_and_takes_no_size_is_drawn():
+    assert made('gym_corridor:Plain-v0').reset()[0]['image'].shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize('reward, wanted', [
+    (2, 2.0), (np.array([1.5]), 1.5), (np.float32(3), 3.0), (True, 1.0)])
+def test_a_reward_is_one_number(reward, wanted):
+    assert gymnasium_tasks.number(reward) == wanted
+
+
+@pytest.mark.parametrize('reward', [None, np.zeros(2), 'much'])
+def test_what_is_no_reward_is_told(reward):
+    with pytest.raises(Broken, match='its reward is .*, and no number'):
+        gymnasium_tasks.number(reward)
+
+
+def test_actions_stay_within_the_largest_bounds_that_there_are():
+    most = np.iinfo(np.int64).max
+    _, whole = spaces.control(gymnasium.spaces.Box(0, most, (2,), np.int64))
+    assert whole(np.float32([-1, 1])).tolist() == [0, most]
+    far = np.finfo(np.float64).max
+    _, numbers = spaces.control(gymnasium.spaces.Box(-far, far, (3,), np.float64))
+    assert numbers(np.float32([-1, 0, 1])).tolist() == [-far, 0, far]
 
 
 def test_a_new_picture_in_the_table_of_sensors_is_one_of_a_task_too(monkeypatch):
@@ -201,7 +243,7 @@ def test_task_of_the_page_is_what_the_page_says(tmp_path, monkeypatch):
     seen = sensors(env.reset(seed=1)[0])
     assert {name: value.shape for name, value in seen.items()} == {
         'image': (64, 64, 3), 'depth': (64, 64, 1), 'proprioception': (2,)}
-    assert env.unwrapped.unread == ()
+    assert env.unwrapped.unread == {}
     random = np.random.default_rng(0)
     for _ in range(200):
         seen, reward, *ends, _ = env.step(random.uniform(-1, 1, 2))
