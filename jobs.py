@@ -34,6 +34,11 @@ if os.getppid() == int(worker):
 '''
 
 
+# What the scripts say, beside their exit code 2, of what is wrong with a machine and may pass, as
+# a full memory; and of no mistake in what was typed.
+PASSING = 'the same command'
+
+
 class Failed(Exception):
     """An attempt that ended as no user's mistake does: the job is tried again."""
 
@@ -74,8 +79,9 @@ class Job:
         try:
             with open(os.path.join(self.folder, RECORD), encoding='utf-8') as file:
                 record = json.load(file)
-            return record if isinstance(record, dict) else {}
-        except (OSError, ValueError):
+            known = isinstance(record, dict) and isinstance(record.get('done', []), list)
+            return record if known else {}
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}
 
     def write(self, **changes):
@@ -110,16 +116,24 @@ def sees(study, token, script):
 
 def work(job):
     """Do what is missing of a job. Returns '', or the line of a user's mistake, by which the job
-    ends. Raises `Failed` for every other end of a script."""
+    ends. Raises `Failed` for every other end of a script, and for what this node fails at."""
     if lacks := sees(job.study, job.token, job.script):
         raise Failed(f'{socket.gethostname()} {lacks}')
+    try:
+        return _work(job)
+    except OSError as error:  # of this node, or of what it sees of the folder
+        raise Failed(f'{socket.gethostname()}: {error.filename or "the system"}: '
+                     f'{error.strerror or error}') from None
+
+
+def _work(job):
     record = job.record()
     attempts = record.get('attempts', 0) + 1 if record.get('token') == job.token else 1
     job.write(token=job.token, node=socket.gethostname(), attempts=attempts)
     for command in job.missing():
         wait_for_lock(job.folder)
         code, line = execute(job, command)
-        if code == 2:
+        if code == 2 and PASSING not in line:
             return line
         if code:
             ended = f'was killed by signal {-code}' if code < 0 else f'ended with code {code}'

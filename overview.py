@@ -73,12 +73,19 @@ def table(todo, ended, height):
     return drawn
 
 
+class _Console(Console):
+    """A console that does not end the process where nobody reads it any more, as rich's does."""
+
+    def on_broken_pipe(self):
+        raise BrokenPipeError
+
+
 class Display:
     """The table, drawn over itself on a terminal; in a file now and then, and at a change. A
     context, which is called with what is known (see `study.done`)."""
 
     def __init__(self, todo, stream=None):
-        self.todo, self.console = todo, Console(file=stream, highlight=False)
+        self.todo, self.console = todo, _Console(file=stream, highlight=False)
         self.live = Live(console=self.console, auto_refresh=False)
         self.last, self.shown = None, -FILE_INTERVAL
 

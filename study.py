@@ -23,6 +23,7 @@ import processor
 import variants
 from config import UserError
 from overview import Display
+from screen import Stream
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 METHODS = logs.METHODS
@@ -193,7 +194,8 @@ def connected(address):
         import ray
     except ImportError:
         raise UserError(
-            'Ray is not installed; type pip install -r requirements-cluster.txt') from None
+            'Ray is not installed; type '
+            'python -m pip install -r requirements-cluster.txt') from None
     words = dict(address=address) if address else dict(address='local', include_dashboard=False)
     try:
         ray.init(log_to_driver=False, logging_level='ERROR', **words)
@@ -287,11 +289,12 @@ def run(words):
                     ended = done(ray, missing, own.retries, display)
             finally:
                 ray.shutdown()
+    said = Stream(sys.stdout), Stream(sys.stderr)  # the figures are drawn also if nobody reads
     for name, why in ended.items():
         if why:
-            print(f'{name}: {why}', file=sys.stderr)
+            print(f'{name}: {why}', file=said[1])
     failed = sum(map(bool, ended.values()))
-    print(f'{len(todo) - failed} of {len(todo)} runs are done in {own.logdir}')
+    print(f'{len(todo) - failed} of {len(todo)} runs are done in {own.logdir}', file=said[0])
     if failed < len(todo):
         subprocess.run([sys.executable, os.path.join(HERE, 'plotting.py'), '--indir', own.logdir,
                         '--outdir', os.path.join(own.logdir, 'figures')], check=False)

@@ -1,5 +1,6 @@
 """In place of a method's script in a study: a run of some rows a second that locks its folder,
-resumes where it stood, and ends as `--steps` asks: 13 by a user's mistake, 17 by a crash.
+resumes where it stood, and ends as `--steps` asks: 13 by a user's mistake, 17 by a crash, 19 by a
+full memory.
 
     python study_script.py --logdir FOLDER --steps N ...
 """
@@ -28,6 +29,9 @@ if given.test:
     sys.exit(0)
 if given.steps == 13:
     print('error: a mistake\nafter it', flush=True)
+    sys.exit(2)
+if given.steps == 19:
+    print('error: the memory is full; the same command resumes', flush=True)
     sys.exit(2)
 if given.steps == 17:
     print('Traceback\nValueError: a crash', flush=True)

@@ -227,6 +227,10 @@ def test_a_mistake_ends_a_job_and_a_crash_is_tried_again(tmp_path):
         with pytest.raises(jobs.Failed, match='ended with code 1: ValueError: a crash'):
             jobs.work(crashing)
         assert crashing.record()['attempts'] == attempt and crashing.missing()
+    # What may pass is no mistake, though a script ends by code 2 for it too.
+    full = job(tmp_path, name='task/full/0', steps=19)
+    with pytest.raises(jobs.Failed, match='ended with code 2: the memory is full; .* resumes'):
+        jobs.work(full)
     log = (pathlib.Path(crashing.folder) / jobs.LOG).read_text()
     assert log.count('ValueError: a crash') == 2 and log.count('--steps 17') == 2
 
@@ -367,6 +371,34 @@ def test_the_table_is_drawn_over_itself_on_a_terminal_alone(tmp_path, monkeypatc
             display({})
     assert '\x1b[2K' in terminal.getvalue()  # a line is cleared
     assert '\x1b' not in file.getvalue() and file.getvalue().count('1 waiting') == 1
+
+
+def test_what_a_node_fails_at_is_tried_again_and_named(tmp_path, monkeypatch):
+    run = job(tmp_path)
+    run.write(done=[list(run.words)])
+    def refuse(path, *_, **__):
+        raise OSError(errno.ESTALE, 'Stale file handle', path)
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, 'open', refuse, raising=False)
+        patched.setattr(jobs, 'sees', lambda *_: '')
+        with pytest.raises(jobs.Failed, match='study.json: Stale file handle'):
+            jobs.work(run)
+    assert run.record()['done'] == [list(run.words)]  # which is not lost
+
+
+@pytest.mark.parametrize('content', ['{"done": null}', '[]', '{"done"'])
+def test_a_damaged_record_is_none(content, tmp_path):
+    run = job(tmp_path)
+    run.write(done=[list(run.words)])
+    (pathlib.Path(run.folder) / jobs.RECORD).write_text(content)
+    assert run.record() == {} and run.missing() == run.commands
+
+
+def test_a_table_that_nobody_reads_ends_no_study(tmp_path, unread):
+    with overview.Display([job(tmp_path)], unread()) as display:
+        display({})
+        display.shown = -overview.FILE_INTERVAL  # and once more
+        display({})
 
 
 @pytest.mark.parametrize('error', [errno.ESTALE, errno.EACCES])
