@@ -123,6 +123,8 @@ def sentences(found):
             return 'yes' if good else f'better than {them}, but only in part'
         if good and all(mummi[column] <= rival[column] for rival in rivals):
             return f'yes, but hardly better than {them}'
+        if all(mummi[column] < rival[column] for rival in rivals):
+            return f'hardly better than {them}, and only in part'
         return f'NO, not better than {them}, otherwise than the paper says'
 
     def listed(write):

@@ -275,6 +275,12 @@ def _of_run(config, chosen, method, acting):
     path = judged(config.logdir)
     check_resume(config, method.name, path, model=False)
     own = load(path)[0]
+    if chosen.get('preset', own.preset) != own.preset:
+        raise UserError(
+            f'--preset {chosen["preset"]} is for a new run, and {config.logdir} has its settings; '
+            'leave it out, and type the options that shall be others')
+    if config.test and not acting:  # whose faults are those that are typed
+        chosen = {'corrupt': ''} | chosen
     config = dataclasses.replace(own, **chosen)
     for name, known in dataclasses.asdict(config).items():
         if name == 'preset':  # one that is no more leaves its numbers

@@ -45,6 +45,8 @@ def arguments(words=None):
                         help='folder of a trained agent [%(default)s]')
     parser.add_argument('--outdir', default='logdir/demo', help='folder written to [%(default)s]')
     given = parser.parse_args(words)
+    if not given.outdir:  # as of a variable of the shell that is not set
+        commandline.fail(UserError('--outdir takes a path, and what is given is empty'))
     given.agent, given.outdir = (
         pathlib.Path(path).expanduser() for path in (resolve(given.agent), given.outdir))
     try:
@@ -54,7 +56,7 @@ def arguments(words=None):
     if not importlib.util.find_spec('minigrid'):
         commandline.fail(UserError(
             'the demo learns a task of minigrid, which is not installed; type make demo, or '
-            'pip install -r requirements-tasks.txt'))
+            'python -m pip install -r requirements-tasks.txt'))
     return given
 
 

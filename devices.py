@@ -72,4 +72,5 @@ def advice(driver=has_driver):
     if gpus() or hidden or not driver():
         return ''
     return ('warning: this machine has an NVIDIA driver, but TensorFlow sees no GPU, so all is '
-            'computed on the CPU; type pip install -r requirements-gpu.txt (docs/usage.md)')
+            'computed on the CPU; type python -m pip install -r requirements-gpu.txt '
+            '(docs/usage.md)')

@@ -120,11 +120,15 @@ def agreement(agent, episode, sensors):
 
 def changed(config, but=frozenset(), seeded=False):
     """The settings under which the run is judged or inspected that are not its own, as
-    'natural=False render=full', those in `but` left out: rows of results.csv that were made under
-    others are no repetition. seeded: the seed too, which rows of results.csv say by themselves."""
+    'natural=False render=full', those in `but` and those that only learning asks for left out:
+    rows of results.csv that were made under others are no repetition. seeded: the seed too, which
+    rows of results.csv say by themselves."""
     own = commandline.load(commandline.judged(config.logdir))[0]
+    left_out = configuration.FREE - ({'seed'} if seeded else set()) | but | {
+        name for name, field in configuration.FIELDS.items()
+        if field.metadata['section'] in ('Replay', 'Schedule', 'Optimisers')}
     values = ((name, getattr(own, name), getattr(config, name)) for name in vars(config)
-              if name not in configuration.FREE - ({'seed'} if seeded else set()) | but)
+              if name not in left_out)
     return ' '.join(f'{name}={now}' for name, then, now in values if now != then).replace(',', ';')
 
 

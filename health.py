@@ -7,6 +7,8 @@ import collections
 LASTING = 20
 # Discounted value over what the imagined reward allows. Near 1 it is right; a young value is below.
 RUNAWAY = 1.5
+# Up to this a value is none.
+NOTHING = 1.0
 # A loss this near to that of chance has learned nothing.
 CHANCE = 0.97
 
@@ -27,10 +29,13 @@ class Health:
 
     def signs(self, values):
         """(name, text) of every bad sign in a row."""
-        ratio = values.get('value_ratio', 0.0)
-        if ratio > RUNAWAY and values.get('value', 0.0) > 0:
+        ratio, value = values.get('value_ratio', 0.0), values.get('value', 0.0)
+        # A reward of nothing, or less, allows none at all.
+        none = values.get('imagined_reward', 1.0) <= 0
+        much = f'{value:.2g}, which is more than' if none else f'{ratio:.1f} times'
+        if value > NOTHING if none else value > 0 and ratio > RUNAWAY:
             yield 'value', (
-                f'warning: the value is {ratio:.1f} times what the imagined reward allows: it '
+                f'warning: the value is {much} what the imagined reward allows: it '
                 'learns from itself; try a smaller --actor_rate, or, where --slow_value is 0, a '
                 'new run with 0.02')
         entropy = values.get('actor_entropy', self.saturated)

@@ -208,8 +208,11 @@ def test_sentences_say_what_came_out_also_otherwise(no_ridge):
     worse = claim_figure.sentences(found_of((dict(turned=False), 0.23), (dict(turned=False), 0.03)))
     assert ': NO, ' in worse[0]
     part = dict(turned=False), 0.4
+    near = claim_figure.sentences(found_of(part, (dict(turned=False), 0.45)))[0]
+    assert ': hardly better than the rival, and only in part (' in near
     first = claim_figure.sentences(found_of(part, bad))[0]
-    assert 'only in part' in first and 'MuMMI 0.40' in first and 'reconstructing 0.90' in first
+    assert 'better than the rival, but only in part' in first
+    assert 'MuMMI 0.40' in first and 'reconstructing 0.90' in first
 
 
 def test_figure_has_a_row_for_each_method(no_ridge):

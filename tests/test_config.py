@@ -600,6 +600,24 @@ def test_a_checkpoint_is_judged_where_its_run_is(judgeable, tmp_path, monkeypatc
     parse('--logdir', '.', '--test', '--checkpoint', 'state-000000007')
 
 
+def test_a_run_is_judged_with_the_faults_that_are_typed_and_no_others(judgeable, tmp_path):
+    config = Config(logdir=str(tmp_path), natural=False, corrupt='image=noise:0.1', preset='cpu')
+    commandline.save(config, 'mummi', str(tmp_path / 'config.json'))
+    assert parse(*judgeable).corrupt == ''
+    assert parse(*judgeable, '--corrupt', 'depth=delay:5').corrupt == 'depth=delay:5'
+    assert parse(*judgeable[:2], '--inspect').corrupt == 'image=noise:0.1'
+    # An agent that acts does so as it learned.
+    assert commandline.parse(mummi.METHOD, judgeable, acting=True).corrupt == 'image=noise:0.1'
+
+
+def test_a_preset_is_for_a_new_run(judgeable, tmp_path):
+    config = Config(logdir=str(tmp_path), natural=False, preset='cpu')
+    commandline.save(config, 'mummi', str(tmp_path / 'config.json'))
+    assert parse(*judgeable, '--preset', 'cpu').preset == 'cpu'
+    with pytest.raises(UserError, match='--preset debug is for a new run'):
+        parse(*judgeable, '--preset', 'debug')
+
+
 @pytest.mark.parametrize('name, known', [
     ('precision', 'bfloat26'), ('deter', -5), ('discount', 1.5), ('miss_ratio', {'nose': 0.1})])
 def test_a_saved_value_that_cannot_be_is_told_before_it_is_judged(

@@ -222,6 +222,13 @@ def test_what_the_small_task_needs_is_named_before_anything_is_done(tmp_path, mo
     assert said.err.count('\n') == 1
 
 
+def test_a_folder_that_has_no_name_is_one_line(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        demo.main(['--outdir', ''])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == 'error: --outdir takes a path, and what is given is empty\n'
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
     (tmp_path / 'file').touch()
     with pytest.raises(SystemExit) as stopped:

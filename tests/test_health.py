@@ -16,11 +16,16 @@ def test_a_healthy_run_says_nothing():
     assert [health.lines(GOOD) for _ in range(3 * LASTING)] == [[]] * (3 * LASTING)
     # Dreamer and CVRL have no bound of a sensor; an early value is low, or below 0.
     assert Health(SIX).lines({'value_ratio': -3.0, 'value': -2.0, 'actor_entropy': -22.0}) == []
+    # A return that is not discounted has no such ratio, and what is nearly 0 is nothing.
+    for values in {'imagined_reward': 0.5}, {'imagined_reward': -1e-3, 'value': 0.3}:
+        assert not list(Health(SIX).signs({'value_ratio': 0.0, 'value': 30.0} | values))
     # Where rewards are negative, a value that is too low is no value that runs away.
     assert not list(Health(SIX).signs({'value_ratio': 3.0, 'value': -90.0}))
 
 
 @pytest.mark.parametrize('changes, words', [
+    ({'value_ratio': -3.0, 'imagined_reward': -0.1}, ['the value is 30, which', '--actor_rate']),
+    ({'value_ratio': 0.0, 'imagined_reward': 0.0}, ['the value is 30, which', '--slow_value']),
     ({'value_ratio': 2.4}, ['2.4 times', '--slow_value', '--actor_rate']),
     ({'actor_entropy': -71.0}, ['-71 nats', '--entropy_bonus']),
     ({'touch_loss': 0.00499}, ['touch', 'at chance'])])

@@ -487,6 +487,7 @@ def test_a_folder_in_the_way_of_an_export_is_left_as_it_is(judged, tmp_path):
     assert (tmp_path / 'agent.partial' / 'notes.txt').read_text() == 'mine'
 
 
+@pytest.mark.skipif(not shutil.which('git'), reason='git is not installed')
 def test_code_that_is_not_committed_is_told_apart(tmp_path, monkeypatch):
     def git(*words):
         subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@b', *words], cwd=tmp_path,
