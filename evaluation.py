@@ -118,15 +118,21 @@ def agreement(agent, episode, sensors):
             if not name.startswith('chance_')}
 
 
+# Settings that only learning asks for. An inspection shows sequences of `length` entries.
+LEARNING = {
+    name for name, field in configuration.FIELDS.items()
+    if field.metadata['section'] in ('Replay', 'Schedule', 'Optimisers')} - {'length'} | {
+    'free_nats', 'reward_weight', 'kl_balance', 'withhold', 'imagine_every', 'actor_gradient',
+    'entropy_bonus', 'explore_noise', 'explore_epsilon', 'sac_weight', 'use_dreamer'}
+
+
 def changed(config, but=frozenset(), seeded=False):
     """The settings under which the run is judged or inspected that are not its own, as
     'natural=False render=full', those in `but` and those that only learning asks for left out:
     rows of results.csv that were made under others are no repetition. seeded: the seed too, which
     rows of results.csv say by themselves."""
     own = commandline.load(commandline.judged(config.logdir))[0]
-    left_out = configuration.FREE - ({'seed'} if seeded else set()) | but | {
-        name for name, field in configuration.FIELDS.items()
-        if field.metadata['section'] in ('Replay', 'Schedule', 'Optimisers')}
+    left_out = configuration.FREE - ({'seed'} if seeded else set()) | but | LEARNING
     values = ((name, getattr(own, name), getattr(config, name)) for name in vars(config)
               if name not in left_out)
     return ' '.join(f'{name}={now}' for name, then, now in values if now != then).replace(',', ';')

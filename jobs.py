@@ -6,6 +6,7 @@ is done already and where it is under way. Nothing here imports TensorFlow or Ra
 """
 
 import dataclasses
+import errno
 import itertools
 import json
 import os
@@ -34,9 +35,11 @@ if os.getppid() == int(worker):
 '''
 
 
-# What the scripts say, beside their exit code 2, of what is wrong with a machine and may pass, as
-# a full memory; and of no mistake in what was typed.
-PASSING = 'the same command'
+# What the scripts say, beside their exit code 2, of what is wrong with a machine and may pass: it
+# is no mistake in what was typed.
+PASSING = ('the memory is full', 'was killed from outside', *map(os.strerror, (
+    errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EIO,
+    errno.ESTALE)))
 
 
 class Failed(Exception):
@@ -133,7 +136,7 @@ def _work(job):
     for command in job.missing():
         wait_for_lock(job.folder)
         code, line = execute(job, command)
-        if code == 2 and PASSING not in line:
+        if code == 2 and not any(words in line for words in PASSING):
             return line
         if code:
             ended = f'was killed by signal {-code}' if code < 0 else f'ended with code {code}'

@@ -40,12 +40,15 @@ def progress(job):
 
 def row(job, ended):
     """(order, cells) of a run in the table."""
-    record = job.record()
+    try:
+        record, missing = job.record(), job.missing()
+    except OSError:  # as in `progress`
+        record, missing = {}, True
     step, value, speed = progress(job)
     where = record.get('node', '') if record.get('token') == job.token else ''
     if job.name in ended:
         state = 'ended' if ended[job.name] else 'done'
-    elif not job.missing():
+    elif not missing:
         state = 'done'
     else:
         state = 'running' if where else 'waiting'
@@ -73,6 +76,10 @@ def table(todo, ended, height):
     return drawn
 
 
+# That nobody sees the table, as its terminal is gone, ends no run.
+UNSEEN = contextlib.suppress(OSError)
+
+
 class _Console(Console):
     """A console that does not end the process where nobody reads it any more, as rich's does."""
 
@@ -90,15 +97,17 @@ class Display:
         self.last, self.shown = None, -FILE_INTERVAL
 
     def __enter__(self):
-        if self.console.is_terminal:
-            self.live.start()
+        with UNSEEN:
+            if self.console.is_terminal:
+                self.live.start()
         return self
 
     def __exit__(self, *_):
-        self.live.stop()
+        with UNSEEN:
+            self.live.stop()
 
     def __call__(self, ended):
-        with contextlib.suppress(OSError):  # that nobody sees the table ends no run
+        with UNSEEN:
             self._show(ended)
 
     def _show(self, ended):

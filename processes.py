@@ -21,7 +21,7 @@ import numpy as np
 from config import SENSORS, UserError, coloured
 from environments import Broken
 from screen import say
-from workers import LEAVE, Died, Worker, arrays, checked, enter, leave, shared, work
+from workers import LEAVE, Died, Worker, arrays, checked, environment, shared, work
 from wrappers import background_videos, make
 
 DEATHS = 3  # of a worker in a row, at which a run stops
@@ -56,29 +56,28 @@ def describe(config):
 
 
 def _describe(sender, config):
-    enter()
-    env = None
     # What a library says while half-built objects are taken down; the reason is sent.
     sys.unraisablehook = lambda _: None
-    try:
-        env = make(config, 'valid', config.seed)
-        if config.natural and coloured(env.observation_space.spaces) and not config.judging:
-            background_videos(config, 'train')
-        observation, spaces = env.reset()[0], env.observation_space
-        checked(observation)
-        for name, space in spaces.spaces.items():
-            if (shape := np.shape(observation[name])) != space.shape:
-                raise Broken(f'its {name} is {shape}, and its space says {space.shape}')
-        answer = Description(
-            spaces, env.action_space, tuple(name for name in SENSORS if name in spaces.spaces),
-            getattr(env.unwrapped, 'unread', {}))
-    except UserError as error:
-        answer = error
-    except Broken as error:
-        answer = UserError(f'{config.task} cannot be learned from, as {error}')
-    with contextlib.suppress(OSError):  # whoever asked is gone
-        sender.send(answer)
-    leave(env)
+    with environment() as held:
+        try:
+            env = make(config, 'valid', config.seed)
+            held.append(env)
+            if config.natural and coloured(env.observation_space.spaces) and not config.judging:
+                background_videos(config, 'train')
+            observation, spaces = env.reset()[0], env.observation_space
+            checked(observation)
+            for name, space in spaces.spaces.items():
+                if (shape := np.shape(observation[name])) != space.shape:
+                    raise Broken(f'its {name} is {shape}, and its space says {space.shape}')
+            answer = Description(
+                spaces, env.action_space, tuple(n for n in SENSORS if n in spaces.spaces),
+                getattr(env.unwrapped, 'unread', {}))
+        except UserError as error:
+            answer = error
+        except Broken as error:
+            answer = UserError(f'{config.task} cannot be learned from, as {error}')
+        with contextlib.suppress(OSError):  # whoever asked is gone
+            sender.send(answer)
 
 
 def vector(config, split, count, description, seed):
@@ -190,8 +189,10 @@ class _Vector(gymnasium.vector.VectorEnv):
                 self._again(index, error)
                 answers.append(None)
             except Exception as error:  # of an episode that need not be the one that it was
-                say(f'warning: environment {index} ended its unfinished episode by '
-                    f'{type(error).__name__}: {error}')
+                words = ' '.join(f'{type(error).__name__}: {error}'.split())
+                say(f'warning: environment {index} ended its unfinished episode by {words}')
+                for note in getattr(error, '__notes__', ()) * (not isinstance(error, UserError)):
+                    print(note, file=sys.stderr)
                 answers.append(None)
         return None if None in answers else answers
 

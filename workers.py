@@ -133,14 +133,20 @@ class Worker:
             self.pipe.close()
 
     def end(self, until=None):
-        """End the process: by itself until that moment of the monotonic clock, LEAVE seconds from
-        now where none is given, and else whatever it does."""
+        """End the process, and all that it has started: by itself until that moment of the
+        monotonic clock, LEAVE seconds from now where none is given, and else whatever it does."""
         self.leave()
         if self.process and self.process.pid:
-            until = time.monotonic() + LEAVE if until is None else until
-            self.process.join(max(0, until - time.monotonic()))
-            self.process.kill()  # also one that is stopped
-            self.process.join(5)
+            self._wait(time.monotonic() + LEAVE if until is None else until)
+            end_group(self.process.pid)
+            self.process.kill()  # also one that is stopped, or has yet to have a group of its own
+            self._wait(time.monotonic() + 5)
+
+    def _wait(self, until):
+        """Until the process has ended, or that moment. Not `join`, which waits for all that the
+        process has forked too."""
+        while self.process.exitcode is None and time.monotonic() < until:
+            time.sleep(0.005)
 
     def ask(self, command, *words):
         """Have the worker do `command`, one of COMMANDS, with these arguments."""
@@ -180,54 +186,78 @@ class Worker:
         """The `UserError` for what `Died` says."""
         if str(error) != ENDED:
             return UserError(f'{self.name} {error}')
-        self.process.join(5)  # its pipes end a moment before a process does
+        self._wait(time.monotonic() + 5)  # its pipes end a moment before a process does
         return ended(self.name, self.process.exitcode, self.answered)
 
 
 # --- In the worker ---
 
 
-def enter():
-    """End this process when its parent is gone, also amid an environment that hangs; and let what
-    the environment starts be ended by signals, to which this process stays deaf."""
+@contextlib.contextmanager
+def environment():
+    """What a process of an environment does around all else. Gives a list for the environment,
+    which is closed at the end, whatever that is; and this process, and all that it has started,
+    end with the parent, also amid an environment that hangs.
+
+    The process ends here: at once, as libraries that draw may crash in what Python does at its
+    end."""
+    with contextlib.suppress(OSError):
+        # A group of its own, which can be ended as a whole, and which Ctrl-C does not reach.
+        os.setsid()
     parent = multiprocessing.parent_process().sentinel
 
     def watch():
         multiprocessing.connection.wait([parent])
         time.sleep(LEAVE)
+        end_group(os.getpid())
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    # What is blocked is blocked in the processes that this one starts too; what is handled is not
-    # handled there. But Ctrl-C is for the run alone, and comes to all.
-    heard = set(stopping.SIGNALS) - {signal.SIGINT}
-    for number in heard:
-        signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, heard)
-
-
-def leave(env):
-    """Close the environment, which ends what it started, and this process: at once, as libraries
-    that draw may crash in what Python does at its end."""
-    with contextlib.suppress(Exception):
-        if env is not None:
+    # What is blocked is blocked in the processes that this one starts too, and they could not be
+    # ended by a signal; what is handled is not handled there.
+    for number in stopping.SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    os.register_at_fork(after_in_child=hear)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, stopping.SIGNALS)
+    held, code = [], 0
+    try:
+        yield held
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for env in held:
+        with contextlib.suppress(Exception):
             env.close()
     for output in sys.stdout, sys.stderr:
         with contextlib.suppress(OSError, ValueError):
             output.flush()
-    os._exit(0)
+    os._exit(code)
+
+
+def hear():
+    """Let signals end this process, which one of an environment has forked."""
+    for number in stopping.SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def end_group(leader):
+    """End all processes of the group that the process number `leader` has made, if there are any,
+    the leader among them or not."""
+    with contextlib.suppress(OSError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def work(pipe, config, split, seed, index, neighbours, memory, count):
     """What the process of a vector's environment does: builds it, staggered as `index` of
     `neighbours`, and answers commands until its parent is gone. memory: of `shared`, for `count`
     observations."""
-    enter()
-    env = None
     # Errors of the pipe say that the parent is gone, and with it whoever would read a traceback.
-    with contextlib.suppress(EOFError, OSError):
+    with environment() as held, contextlib.suppress(EOFError, OSError):
         try:
             env = make(config, split, seed)
+            held.append(env)
             if neighbours > 1:
                 episode = math.ceil(time_limit(config) / config.action_repeat)
                 env = StaggeredStart(env, index, neighbours, episode)
@@ -244,7 +274,6 @@ def work(pipe, config, split, seed, index, neighbours, memory, count):
             command, words = pickle.loads(pipe.recv_bytes())
             for answer in _answers(COMMANDS[command], env, rows, *words):
                 pipe.send_bytes(_sendable(answer))
-    leave(env)
 
 
 def _answers(command, *words):

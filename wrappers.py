@@ -234,6 +234,14 @@ def make(config, split, seed):
     stream.
     """
     env = family(config.task).make(config, seed)
+    try:
+        return _wrapped(env, config, split, seed)
+    except BaseException:
+        env.close()  # with what it has started
+        raise
+
+
+def _wrapped(env, config, split, seed):
     if config.natural and coloured(env.observation_space.spaces):
         env = NaturalBackground(
             env, background_videos(config, split), seed, config.natural_variety)

@@ -1,6 +1,7 @@
 """Tasks of gymnasium, `gym_<id>` or `gym_<module>:<id>`: any environment seen by the sensors that
 its observations can be, and by a rendered picture where they hold none."""
 
+import contextlib
 import functools
 import importlib
 import os
@@ -37,6 +38,17 @@ def make(config, seed):
         register(module, config.task)
     build = functools.partial(limited, config.task, name, config.time_limit or None)
     env = build()
+    try:
+        env = drawing(env, build, config)
+        return SensorTask(env, config, seed)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            env.close()  # with what it has started
+        raise
+
+
+def drawing(env, build, config):
+    """The environment `env`, or, where its picture is needed, another of `build` that draws."""
     if needs_picture(env, config):
         words = {'render_mode': 'rgb_array'}
         if hasattr(env.unwrapped, 'mujoco_renderer'):
@@ -55,7 +67,7 @@ def make(config, seed):
             quality = env.unwrapped.model.vis.quality
             quality.offsamples = quality.shadowsize = 0
             env.unwrapped.model.mat_reflectance[:] = 0
-    return SensorTask(env, config, seed)
+    return env
 
 
 def register(module, task):
@@ -264,9 +276,12 @@ def needs_picture(env, config):
 def number(reward):
     """A reward as a number: also where it comes as an array of one. `Broken` for another."""
     value = np.asarray(reward)
-    if value.size != 1 or value.dtype.kind not in 'biuf':
-        raise Broken(f'its reward is {_line(repr(reward))}, and no number')
-    return float(value.item())
+    try:
+        if value.size != 1 or isinstance(value.item(), (str, bytes)):
+            raise TypeError
+        return float(value.item())
+    except (TypeError, ValueError, OverflowError):
+        raise Broken(f'its reward is {_line(repr(reward))}, and no number') from None
 
 
 class SensorTask(gymnasium.Env):

@@ -150,10 +150,13 @@ def picture(value, kind=None):
     255, or others from 0 to 1. kind: the type that its space says, if it has one: what a task
     gives may be of another, and means the same."""
     value = np.asarray(value)
-    whole = np.issubdtype(value.dtype if kind is None else kind, np.integer)
+    integers = np.issubdtype(value.dtype, np.integer)
+    whole = integers if kind is None else np.issubdtype(kind, np.integer)
     if not np.isfinite(value).all():
         raise Broken('a number of its picture is not finite')
-    value = np.clip(np.round(value if whole else 255 * value), 0, 255).astype(np.uint8)
+    if integers and not whole and value.size and value.max() > 1:
+        whole = True  # no share of 1 is so large
+    value = np.clip(np.round(value if whole else 255.0 * value), 0, 255).astype(np.uint8)
     value = value[..., None] if value.ndim == 2 else value
     if _channel_axis(value.shape) == 0:
         value = np.moveaxis(value, 0, -1)

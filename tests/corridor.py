@@ -1,6 +1,9 @@
 """A user's own module: environments of gymnasium that it registers, for the tests of gym tasks."""
 
+import os
+import signal
 import subprocess
+import time
 import types
 
 import gymnasium
@@ -117,19 +120,32 @@ class Refusing(Numbers):
 
 
 class Bridged(Numbers):
-    """It starts a process, whose number it observes, and ends it as one is asked to."""
+    """It starts a process, whose number it observes and writes to the file TOLD, and ends it as
+    one is asked to; or it cannot begin, or hangs where it is closed, or forks."""
 
-    def __init__(self, **_):
+    def __init__(self, fault='', **_):
         super().__init__()
-        self.process = subprocess.Popen(['sleep', '600'])
+        self.fault, self.pid = fault, os.fork() if fault == 'forks' else None
+        if self.pid == 0:
+            time.sleep(600)
+            os._exit(0)
+        self.process = None if self.pid else subprocess.Popen(['sleep', '600'])
+        self.pid = self.pid or self.process.pid
+        if os.environ.get('TOLD'):
+            with open(os.environ['TOLD'], 'a') as file:
+                print(self.pid, file=file)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        return np.array([self.process.pid, 0.0]), {}
+        if self.fault == 'fails':
+            raise KeyError('it cannot begin')
+        return np.array([self.pid, 0.0]), {}
 
     def close(self):
-        self.process.terminate()
-        self.process.wait()
+        if self.fault == 'hangs':
+            time.sleep(600)
+        os.kill(self.pid, signal.SIGTERM)
+        os.waitpid(self.pid, 0)
 
 
 class Deaf(Numbers):
@@ -274,7 +290,8 @@ class Cameras(Numbers):
         return self.observation_space.sample(), {}
 
 
-gymnasium.register('Bridged-v0', Bridged)
+for fault in '', 'fails', 'hangs', 'forks':
+    gymnasium.register(f'Bridged{fault}-v0', Bridged, kwargs={'fault': fault})
 gymnasium.register('Cameras-v0', Cameras)
 gymnasium.register('Corridor-v0', Corridor, max_episode_steps=6)
 gymnasium.register('Endless-v0', Numbers)

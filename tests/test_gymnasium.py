@@ -2,6 +2,7 @@
 and of packages, where they are. Nothing here imports TensorFlow, beside which OpenGL crashes."""
 
 import dataclasses
+import fractions
 import importlib.util
 import pathlib
 import re
@@ -114,7 +115,11 @@ def test_a_picture_is_what_its_space_says_whatever_its_numbers_come_as():
     seen = sensors(made('gym_corridor:Sought-v0').reset()[0])
     assert (seen['image'] == 100).all()  # bytes, as floats
     ones = np.ones((64, 64, 3), int)
-    assert (spaces.picture(ones, np.float32) == 255).all() and (spaces.picture(ones) == 1).all()
+    for kind in int, np.uint8, np.int8, bool:
+        assert (spaces.picture(ones.astype(kind), np.float32) == 255).all()
+    assert (spaces.picture(ones) == 1).all()
+    # Bytes where the space says shares of 1 can be nothing else.
+    assert (spaces.picture(np.full((64, 64, 3), 100, np.uint8), np.float32) == 100).all()
 
 
 def test_a_task_that_draws_and_takes_no_size_is_drawn():
@@ -122,7 +127,8 @@ def test_a_task_that_draws_and_takes_no_size_is_drawn():
 
 
 @pytest.mark.parametrize('reward, wanted', [
-    (2, 2.0), (np.array([1.5]), 1.5), (np.float32(3), 3.0), (True, 1.0)])
+    (2, 2.0), (np.array([1.5]), 1.5), (np.float32(3), 3.0), (True, 1.0),
+    (fractions.Fraction(1, 2), 0.5), (2 ** 70, 2.0 ** 70)])
 def test_a_reward_is_one_number(reward, wanted):
     assert gymnasium_tasks.number(reward) == wanted
 

@@ -387,7 +387,9 @@ def gone(pid):
 
 
 BRIDGED = """
-import dataclasses, time
+import signal, time
+for number in signal.SIGHUP, signal.SIGINT:
+    signal.signal(number, signal.SIG_IGN)
 import config, processes
 config = config.Config(task='gym_corridor:Bridged-v0', natural=False, miss_ratio=0.0)
 envs = processes.vector(config, 'train', 1, processes.describe(config), 0)
@@ -396,18 +398,37 @@ time.sleep(60)
 """
 
 
-def test_what_an_environment_started_ends_with_it(config):
-    """Where it is closed, and where the run is killed; and it hears SIGTERM."""
-    bridged = numbers(config, 'Bridged')
+@pytest.mark.parametrize('fault', ['', 'hangs', 'forks'])
+def test_what_an_environment_started_ends_with_it(fault, config):
+    bridged = numbers(config, f'Bridged{fault}')
     envs = processes.vector(bridged, 'train', 2, processes.describe(bridged), seed=0)
-    begun = time.monotonic()
     started = envs.reset()[0]['proprioception'][:, 0].astype(int)
+    begun = time.monotonic()
     envs.close()
-    assert time.monotonic() - begun < 10 and all(gone(pid) for pid in started)
+    assert time.monotonic() - begun < (1 if fault != 'hangs' else workers.LEAVE + 1)
+    assert all(gone(pid) for pid in started)
+
+
+@pytest.mark.parametrize('name, words', [
+    ('Bridged', {'sensor_map': 'image=nothing'}), ('Bridgedfails', {})])
+def test_what_was_started_for_an_environment_that_cannot_begin_is_ended(
+        name, words, config, tmp_path, monkeypatch):
+    monkeypatch.setenv('TOLD', str(tmp_path / 'told'))
+    with pytest.raises(UserError, match='observes no nothing|ended, for the reason above'):
+        processes.describe(numbers(config, name, **words))
+    assert all(gone(int(pid)) for pid in (tmp_path / 'told').read_text().split())
+
+
+def test_what_an_environment_started_ends_with_a_run_that_is_killed_and_not_with_its_terminal():
     parent = subprocess.Popen(
         [sys.executable, '-c', BRIDGED], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
         env=os.environ | {'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "tests"}'})
     child = int(parent.stdout.readline())
+    os.killpg(parent.pid, signal.SIGHUP)  # which the run hides
+    os.killpg(parent.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.kill(child, 0)
     parent.kill()
     parent.wait(30)
     assert gone(child)
