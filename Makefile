@@ -80,6 +80,9 @@ results: .venv/installed
 	$(BIN)/python plotting.py --indir results/behaviour/runs results/study/runs/dmc_walker_stand/mummi \
 		results/study/runs/dmc_walker_walk/mummi --outdir results/behaviour/figures \
 		--by actor_rate,entropy_bonus,seed --bin 10000 --metrics imagined_reward,value_ratio,actor_entropy
+	$(BIN)/python plotting.py --indir results/pictures/runs results/study/runs/dmc_walker_stand/mummi \
+		results/study/runs/dmc_walker_walk/mummi --outdir results/pictures/figures \
+		--by picture_size,envs,seed --bin 10000 --metrics imagined_reward,value_ratio,reward_loss
 	$(BIN)/python plotting.py --indir results/small/runs --outdir results/small/figures \
 		--by kl_balance,sensors --bin 250 --against updates \
 		--metrics divergence,imagined_reward,value,actor_entropy

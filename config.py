@@ -176,8 +176,8 @@ class Config:
     action_repeat: int = option(
         2, 'Steps for which a decision is held; 1 in gym tasks, 4 in atari.', low=1, model=True)
     picture_size: int = option(
-        64, 'Height and width of the pictures, pixels. 32: of each the means of 2 x 2 pixels, of '
-        'which convolutions take a fifth of the time.', choices=(32, 64), model=True)
+        64, 'Height and width of the pictures, pixels. 32: of each the means of 2 x 2 pixels, '
+        'which are encoded in a third of the time.', choices=(32, 64), model=True)
     time_limit: int = option(
         1000, "Steps of an episode; 0, and the default of gym and atari: the task's own; 400 at "
         'the most in wipe_table.', low=0)
