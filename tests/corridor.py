@@ -121,7 +121,8 @@ class Refusing(Numbers):
 
 class Bridged(Numbers):
     """It starts a process, whose number it observes and writes to the file TOLD, and ends it as
-    one is asked to; or it cannot begin, or hangs where it is closed, or forks."""
+    one is asked to, which it writes there too; or it cannot begin, or hangs where it is closed, or
+    forks."""
 
     def __init__(self, fault='', **_):
         super().__init__()
@@ -131,9 +132,12 @@ class Bridged(Numbers):
             os._exit(0)
         self.process = None if self.pid else subprocess.Popen(['sleep', '600'])
         self.pid = self.pid or self.process.pid
+        self.tell(self.pid)
+
+    def tell(self, text):
         if os.environ.get('TOLD'):
             with open(os.environ['TOLD'], 'a') as file:
-                print(self.pid, file=file)
+                print(text, file=file)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -146,6 +150,7 @@ class Bridged(Numbers):
             time.sleep(600)
         os.kill(self.pid, signal.SIGTERM)
         os.waitpid(self.pid, 0)
+        self.tell('closed')
 
 
 class Deaf(Numbers):
