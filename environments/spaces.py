@@ -139,6 +139,7 @@ def resized(plane):
 def smaller(picture, size):
     """A picture or distances (height, width, channels) as (size, size, channels) of its type: the
     mean of the whole squares in the place of each pixel; `size` divides height and width."""
+    # Not by `resized`: Pillow rounds bytes along each axis, and half a step always upward.
     height, width, channels = picture.shape
     squares = picture.reshape(size, height // size, size, width // size, channels)
     means = squares.mean((1, 3), dtype=np.float32)
