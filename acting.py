@@ -36,15 +36,17 @@ class Driver:
         self.ended = np.zeros(self.count, bool)
         self.entries = [[] for _ in range(self.count)]
         self.taken = [[] for _ in range(self.count)]  # the actions of the episodes under way
+        self.labels = [''] * self.count  # what these episodes were begun by
         self.whole = np.zeros(self.count, bool)  # whether an episode has ended
         self.begun = True
         action = np.zeros(self.environments.action_space.shape, np.float32)
         for row in range(self.count):
             self._append(row, self._row(row, info), action[row], 0, False, 0)
 
-    def step(self, act):
+    def step(self, act, label=''):
         """One decision of every environment: act(observation, is_first) -> actions [N, A] float32.
-        Returns the finished episodes as (row, arrays [T + 1, ...])."""
+        Returns the finished episodes as (row, arrays [T + 1, ...]); labels[row] is then the label
+        of the first of its decisions."""
         stopping.check()
         action = act(self.observation, self.is_first)
         # Where no answer comes, the policy has decided on what is not stored: nothing goes on.
@@ -69,6 +71,8 @@ class Driver:
             if self.is_first[row]:
                 self.entries[row], self.taken[row] = [], []
             else:
+                if not self.taken[row]:
+                    self.labels[row] = label
                 self.taken[row].append(action[row])
             self._append(row, self._row(row, info), action[row], reward[row], terminated[row],
                          steps[row])
@@ -78,6 +82,12 @@ class Driver:
                     key: np.stack([entry[key] for entry in self.entries[row]])
                     for key in self.entries[row][0]}))
         return finished
+
+    def last_actions(self):
+        """The actions that led to what is seen now, [N, A]; zeros where an episode begins."""
+        blank = np.zeros(self.environments.action_space.shape, np.float32)
+        return np.stack([taken[-1] if taken else blank[row]
+                         for row, taken in enumerate(self.taken)]).astype(np.float32)
 
     def _row(self, row, info):
         seen = {key: value[row] for key, value in self.observation.items()}
@@ -109,7 +119,7 @@ class Driver:
         """name -> array, from which `go_on` brings the unfinished episodes back: their seeds, and
         the actions and rewards of each; what was observed is not among them."""
         state = {'seeds': np.array(self.seeds, np.int64), 'ended': self.ended,
-                 'is_first': self.is_first, 'whole': self.whole}
+                 'is_first': self.is_first, 'whole': self.whole, 'labels': np.array(self.labels)}
         for row in range(self.count):
             entries = self.entries[row][1:] * (not self.ended[row])
             state[f'actions_{row}'] = np.array(self.taken[row] * (not self.ended[row]))
@@ -131,6 +141,7 @@ class Driver:
         self.begun, self.seeds = True, [int(seed) for seed in state['seeds']]
         self.ended, self.is_first, self.whole = (
             state[name] for name in ('ended', 'is_first', 'whole'))
+        self.labels = [str(label) for label in state.get('labels', [''] * self.count)]
         self.entries = [[] for _ in range(self.count)]
         self.taken = [list(taken or ()) for taken in actions]
         blank = np.zeros(self.environments.action_space.shape, np.float32)

@@ -14,7 +14,7 @@ import files
 # A name that a log can have: damage leaves others.
 COLUMN = re.compile(r'[\w./ -]+', re.ASCII)
 # What a row of episodes.csv can say of its episode.
-MODES = 'prefill', 'train', 'cut', 'eval'
+MODES = 'prefill', 'train', 'mixed', 'cut', 'eval'
 
 
 class Table:

@@ -33,7 +33,7 @@ def progress(job):
     # Of several environments many may end at one step: the speed is since another.
     since = rows[rows['step'] < end['step']].tail(EPISODES)
     seconds = end['seconds'] - since['seconds'].iloc[0] if len(since) else 0
-    whole = rows['return'][rows['mode'] != 'cut'].tail(EPISODES)
+    whole = rows['return'][~rows['mode'].isin(('cut', 'mixed'))].tail(EPISODES)
     return (int(end['step']), float(whole.mean()) if len(whole) else None,
             (end['step'] - since['step'].iloc[0]) / seconds if seconds > 0 else None)
 

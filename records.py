@@ -29,10 +29,10 @@ def begin_anew(logger, replay, damaged, report):
         + ' and '.join(kept))
 
 
-def mend(logger, replay, progress, sensors, prefill, report):
+def mend(logger, replay, progress, sensors, config, report):
     """Bring the tables of a `tools.Logger` in agreement with a `Replay` and a restored `Progress`.
 
-    prefill: the steps of random actions, which say the mode of an episode without a row.
+    config: `Config`, whose steps of random actions say the mode of an episode without a row.
     """
     updates, evaluated = int(progress.agent.updates), int(progress.evaluated)
     rows = logger.metrics.rows()
@@ -54,7 +54,7 @@ def mend(logger, replay, progress, sensors, prefill, report):
                 int(float(row['step'])) > evaluated)):
             continue
         found.setdefault(('', number) if known else (row['step'], number), row)
-    made = _made(found, replay, progress, logger.metrics.rows(), sensors, prefill)
+    made = _made(found, replay, progress, logger.metrics.rows(), sensors, config)
     kept = _merged(list(found.values()), made)
     if made or older or len(kept) != len(rows):
         dropped = len(rows) - len(found)
@@ -93,7 +93,7 @@ def _number(rows, replay):
             before, row['episode'] = row['step'], str(count)
 
 
-def _made(found, replay, progress, metrics, sensors, prefill):
+def _made(found, replay, progress, metrics, sensors, config):
     """The rows of the episodes that have none. Their updates are those of the phases before, which
     have a row of metrics.csv each; their seconds lie between those of the rows around, by the
     steps."""
@@ -121,9 +121,16 @@ def _made(found, replay, progress, metrics, sensors, prefill):
             'step': step,
             'updates': max((updates for at, updates in phases if at < step), default=0),
             'seconds': then if step == last else float(np.interp(step, steps, wall)),
-            'mode': 'prefill' if step <= prefill else 'train',
+            'mode': _mode(step, episode.steps, config),
             **summary(arrays, sensors), 'episode': episode.number}))
     return [{key: str(value) for key, value in row.items()} for row in rows]
+
+
+def _mode(step, length, config):
+    """Of an episode of `length` steps that ended at `step`. The others went on beside it."""
+    if step <= config.prefill:
+        return 'prefill'
+    return 'mixed' if step - config.envs * length < config.prefill else 'train'
 
 
 def _merged(rows, made):

@@ -130,7 +130,7 @@ class Trainer:
                 self.config, prefill=before.prefill, pretrain=before.pretrain)
         config, written = self.config, records.seconds(self.logger)
         records.mend(
-            self.logger, self.replay, self.progress, self.sensors, config.prefill, say)
+            self.logger, self.replay, self.progress, self.sensors, config, say)
         self.step = self.replay.steps
         # Also after a kill, wall time does not step back.
         self.began = time.monotonic() - max(float(self.progress.seconds), written)
@@ -216,6 +216,9 @@ class Trainer:
             return self.agent.actions.uniform(self.uniform, self.driver.count)
 
         self._collect('prefill', act, lambda: self.step >= until and self._can_sample())
+        # The agent goes on amid episodes, as training sequences begin there: without a latent, but
+        # with the action that led to what is seen.
+        self.policy.state |= {'action': tf.constant(self.driver.last_actions())}
 
     def collect(self, until):
         """Exploring actions of the agent until step `until`."""
@@ -227,14 +230,17 @@ class Trainer:
         if not driver.begun:
             driver.reset(self.experiment.seeds('collect', self.replay.number, driver.count))
         while not done():
-            finished = driver.step(act)
+            finished = driver.step(act, mode)
             self.step += driver.advanced
             self.screen.advance(driver.advanced)
             for row, episode in finished:
                 number = self.replay.number
                 self.replay.add(episode)
-                # The return of a part is no point of a curve, nor of what random actions get.
-                self._episode('cut' if driver.cut[row] else mode, episode, number)
+                # The return of a part is no point of a curve, nor of what random actions get;
+                # nor is that of an episode which was begun by these.
+                began = driver.labels[row] or mode
+                self._episode('cut' if driver.cut[row] else mode if began == mode else 'mixed',
+                              episode, number)
 
     def _can_sample(self):
         return any(self.replay.ends(self.config.length)[-1:])
@@ -343,5 +349,5 @@ class Trainer:
         self.logger.episode(row)
         if mode == 'eval':
             say(f'evaluation at {self.step:,} steps: return {told(row["return"])}')
-        elif mode != 'cut':
+        elif mode in ('prefill', 'train'):
             self.screen.returned(row['return'])

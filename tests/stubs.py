@@ -129,7 +129,7 @@ class Experiment(experiment.Experiment):
                 'touch_flag': gymnasium.spaces.Box(0, 1, (1,), np.float32)}),
             gymnasium.spaces.Box(-1, 1, (ACTIONS,), np.float32), ('touch',))
 
-    def environments(self, split, count, seed):
+    def environments(self, split, count, seed, **_):
         self.made.append(Environments(split, count, seed))
         return self.made[-1]
 
@@ -143,6 +143,7 @@ class Experiment(experiment.Experiment):
             self.acted.append(where(observation['touch'].numpy()) | {
                 'exploring': exploring, 'is_first': observation['is_first'].numpy(),
                 'flag': observation['touch_flag'].numpy()[:, 0], 'chosen': action.numpy(),
+                'told': state['action'].numpy(),
                 'drew': [not np.array_equal(one, other.state) for one, other in zip(
                     random, (agent.random, agent.judging))]})
             return action, after

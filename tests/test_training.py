@@ -20,7 +20,9 @@ from scipy.io import wavfile
 from stubs import COUNT, ENDS, LIMIT, reward_of, terminates, where
 
 import commandline
+import config
 import provenance
+import records
 import screen
 import stopping
 import texts
@@ -87,6 +89,41 @@ def test_policy_is_told_where_each_row_begins_an_episode(whole):
         np.testing.assert_array_equal(call['is_first'], call['decision'] == 0)
         mixed += call['is_first'].any() and not call['is_first'].all()
     assert mixed > 2
+
+
+def test_policy_is_told_the_action_before_amid_the_episodes_that_the_prefill_began_too(whole):
+    calls = [call for call in whole.acted if call['exploring']]
+    assert not calls[0]['is_first'].all()
+    for call in calls:
+        amid = ~call['is_first']
+        np.testing.assert_array_equal(call['told'][amid], call['action'][amid])
+
+
+def test_an_episode_that_was_begun_at_random_and_ended_by_the_agent_is_of_neither(
+        whole, tmp_path):
+    chosen = {tuple(action) for call in whole.acted if call['exploring']
+              for action in call['chosen']}
+    def modes(folder):
+        table = pd.read_csv(folder / 'episodes.csv')
+        return table['mode'][table['mode'] != 'eval'].tolist()
+    found = modes(whole.folder)
+    assert set(found) == {'prefill', 'mixed', 'train'}
+    for mode, arrays in zip(found, stored(whole.folder), strict=True):
+        own = [tuple(action) in chosen for action in arrays['action'][1:]]
+        assert {'prefill': not any(own), 'mixed': own[-1] and not own[0], 'train': all(own)}[mode]
+    # Also where the run was stopped between.
+    stopped = stubs.trained(tmp_path / 'run', '--steps', '44')
+    assert 'mixed' not in modes(stopped.folder)
+    stubs.trained(tmp_path / 'run')
+    assert modes(tmp_path / 'run') == found
+
+
+@pytest.mark.parametrize('envs, step, wanted', [
+    (1, 40, 'prefill'), (1, 44, 'mixed'), (1, 48, 'mixed'), (1, 50, 'train'),
+    (4, 50, 'mixed'), (4, 80, 'train')])
+def test_the_mode_of_an_episode_whose_row_was_lost_is_told_by_its_steps(envs, step, wanted):
+    settings = config.Config(prefill=40, envs=envs)
+    assert records._mode(step, 10, settings) == wanted
 
 
 def test_the_run_collects_on_training_backgrounds_by_exploring_and_judges_without_on_others(whole):
@@ -401,10 +438,11 @@ def test_the_part_of_an_episode_that_was_cut_is_learned_from_and_no_point_of_a_c
     run = stubs.trained(tmp_path / 'run', '--eval_episodes', '0')
     table = pd.read_csv(run.folder / 'episodes.csv')
     modes = table['mode'].tolist()
-    assert set(modes) == {'prefill', 'train', 'cut'} and len(modes) == len(stored(run.folder))
+    assert set(modes) - {'mixed'} == {'prefill', 'train', 'cut'}
+    assert len(modes) == len(stored(run.folder))
     assert modes.index('cut') < modes.index('train')  # also among random actions
     assert (table['length'][table['mode'] == 'cut'] == 2 * LIMIT).all()
-    whole = table['return'][table['mode'] != 'cut']
+    whole = table['return'][~table['mode'].isin(['cut', 'mixed'])]
     assert list(run.trainer.screen.returns) == pytest.approx(list(whole), 1e-5)
 
 

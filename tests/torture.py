@@ -309,8 +309,9 @@ def opened_tables(folder):
             row, ('step', 'updates')), said.append))
     progress = types.SimpleNamespace(
         agent=types.SimpleNamespace(updates=7), evaluated=80, step=80, seconds=9.0)
+    config = types.SimpleNamespace(prefill=40, envs=1)
     store = replay.Replay(folder / 'episodes', 2, 0, said.append)
-    records.mend(logger, store, progress, ('touch',), 40, said.append)
+    records.mend(logger, store, progress, ('touch',), config, said.append)
     table = logger.episodes.rows()
     numbers = [int(row['episode']) for row in table if row['mode'] != 'eval']
     if numbers != sorted(store.numbers):
