@@ -24,11 +24,11 @@ from texts import condition_name, short, told
 
 # Of a condition's columns in the table: mean, deviation, kept fraction, how many seeds.
 ENDINGS = '', '_std', '_kept', '_seeds'
-PARTS = 10  # about so many does the table have of a run's course
+PARTS = 10  # at the most has the table of a run's course
 AGGREGATED = (
     'Of return / largest return on the tasks that are compared: interquartile mean over all runs, '
-    'or, where a task has two of a method, mean over tasks of the mean over runs (95 % interval '
-    'over other runs of the same tasks).')
+    'or, where a task has two of a method or their shares of the runs differ between methods, mean '
+    'over tasks of the mean over runs (95 % interval over other runs of the same tasks).')
 
 
 def table(groups, hours=None):
@@ -77,7 +77,7 @@ def table(groups, hours=None):
 
 
 def courses(groups):
-    """For each task (header, rows) of texts: each method's training return in steps of a tenth of
+    """For each task (header, rows) of texts: each method's training return in five to ten parts of
     the longest run, mean over seeds ± standard deviation; empty where not all seeds have
     episodes so early, or so late."""
     found = []
@@ -93,7 +93,8 @@ def courses(groups):
             continue
         curves = {method: curve[curve['runs'] == len(seeds[method])].reindex(bins)
                   for method, curve in curves.items()}
-        found.append(([f'{task}: training to', *(short((k + 1) * width) for k in bins)], [
+        ends = [short(min((k + 1) * width, longest)) for k in bins]
+        found.append(([f'{task}: training to', *ends], [
             [method, *map(summed_up, curve['mean'], curve['deviation'])]
             for method, curve in curves.items()]))
     return found
@@ -186,8 +187,13 @@ def compared_methods(frame):
     names = {at: f'{statistic}, ' + (
         'end of training' if at == 'final' else condition_name('ratio', at))
         for at, statistic in statistics.items()}
-    cells = {(row.method, row.at): f'{100 * row.point:.1f} ({100 * row.low:.1f} to '
-             f'{100 * row.high:.1f})' for row in frame.itertuples()}
+    alike = len(set(zip(frame['runs'], frame['tasks']))) == 1
+    cells = {}
+    for row in frame.itertuples():
+        of = '' if alike else f', {row.runs} runs of {row.tasks} task' + 's' * (row.tasks > 1)
+        cells[row.method, row.at] = (
+            f'{100 * row.point:.1f} ({100 * row.low:.1f} to {100 * row.high:.1f}){of}'
+            + f', {row.unfinished} unfinished' * bool(row.unfinished))
     methods = list(frame['method'].unique())
     return ['return, % of the largest', *methods], [
         [name, *(cells.get((method, at), '') for method in methods)]

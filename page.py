@@ -92,12 +92,16 @@ def newest(folder):
 
 
 def videos(groups):
-    """The markup of the newest videos of one run of each method of each task; what is left out is
+    """The markup of the newest videos of one run of each method of each task, the least seed that
+    has any; what is left out is
     said, there and in a printed line."""
     parts, total, beyond = [], 0, []
     for task, group in groups.items():
         for method, runs in group.items():
-            run = min(runs, key=lambda run: run.config.seed)
+            run = min(filter(lambda run: newest(run.folder), runs),
+                      key=lambda run: run.config.seed, default=None)
+            if run is None:
+                continue
             shown, steps = [], 0
             for name, step, path in newest(run.folder):
                 said = VIDEOS.get(name) or (

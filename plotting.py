@@ -112,7 +112,7 @@ def draw_returns(groups, outdir, mode='train', width=None, smooth=1, reference=N
                 notes.append('shaded: standard deviation over seeds')
             if (curve['runs'] < len(runs)).any():
                 one.plot(curve['at'], curve['mean'], ':', color=colour, linewidth=1.2)
-                notes.append('dotted: some seeds have no episodes there')
+                notes.append('dotted: not all seeds have episodes there')
             one.plot(curve['at'], curve['mean'].where(curve['runs'] == len(runs)),
                      color=colour, linewidth=1.6, label=shown(label(method, runs)), **dots)
         prefill = pd.concat([run.returns('prefill') for runs in group.values() for run in runs])
@@ -210,14 +210,12 @@ def draw_losses(groups, outdir, names, against='steps'):
         for name in names:
             one = next(axes)
             for method, runs in group.items():
-                text = shown(label(method, runs))
+                runs = [run for run in runs if name in logs[run.folder]]
                 for run in runs:
-                    if name in logs[run.folder]:
-                        log = logs[run.folder].dropna(subset=name)
-                        one.plot(log[column], log[name], color=style[method][0],
-                                 linewidth=1, alpha=0.7, label=text,
-                                 marker='.' if len(log) < 5 else '')
-                        text = None
+                    log = logs[run.folder].dropna(subset=name)
+                    one.plot(log[column], log[name], color=style[method][0], linewidth=1,
+                             alpha=0.7, marker='.' if len(log) < 5 else '',
+                             label=shown(label(method, runs)) if run is runs[0] else None)
             one.set_ylabel(name)
             values = np.abs(np.concatenate([line.get_ydata() for line in one.lines] or [[0]]))
             typical = np.median(values) if len(values) else 0.0

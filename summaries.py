@@ -50,12 +50,12 @@ def learning_curve(runs, mode, width, smooth=1, against='step'):
     Evaluations, which come when they are due or a little later, may be LATE of a bin after its end.
 
     A run's bin is the mean of its episodes that end there; a bin in which none ended, between
-    two others, is interpolated, but for those of evaluation. smooth: centred running mean over so
-    many bins of each run. against: 'step' or 'seconds', the unit of width. Returns a frame indexed
-    by k with columns at (mean end of the episodes), mean, deviation (standard deviation over
-    runs, nan for one run) and runs (how many have the bin).
+    two others, is interpolated, but for those of evaluation, and not counted. smooth: centred
+    running mean over so many bins of each run. against: 'step' or 'seconds', the unit of width.
+    Returns a frame indexed by k with columns at (mean end of the episodes), mean, deviation
+    (standard deviation over runs, nan for one run) and runs (how many have episodes in the bin).
     """
-    ends, returns = [], []
+    ends, returns, counted = [], [], []
     for run in runs:
         episodes = run.returns(mode)
         if not len(episodes):
@@ -63,15 +63,18 @@ def learning_curve(runs, mode, width, smooth=1, against='step'):
         late = LATE if mode == 'eval' else 0
         bins = (np.ceil(episodes[against] / width - late) - 1).astype(int)
         means = episodes.groupby(bins)[[against, 'return']].mean()
+        counted.append(means['return'])
         if mode != 'eval':  # an evaluation is rare, and none is made up
             means = means.reindex(range(means.index[0], means.index[-1] + 1)).interpolate()
         ends.append(means[against])
         returns.append(means['return'].rolling(smooth, min_periods=1, center=True).mean())
     if not returns:
         return pd.DataFrame(columns=['at', 'mean', 'deviation', 'runs'], dtype=float)
-    ends, returns = pd.concat(ends, axis=1), pd.concat(returns, axis=1).sort_index()
+    ends, returns, counted = (
+        pd.concat(columns, axis=1).sort_index() for columns in (ends, returns, counted))
+    count = counted.count(axis=1).reindex(returns.index, fill_value=0)
     return pd.DataFrame({'at': ends.mean(axis=1), 'mean': returns.mean(axis=1),
-                         'deviation': returns.std(axis=1), 'runs': returns.count(axis=1)})
+                         'deviation': returns.std(axis=1), 'runs': count})
 
 
 def final_return(run, hours=math.inf):
@@ -188,9 +191,8 @@ def mean_interval(tasks):
 
 
 def aggregate(groups):
-    """Frame with columns method, at ('final' or a missing ratio), statistic (interquartile mean,
-    or mean where a task has fewer than QUARTILES runs), point, low, high, runs, tasks, unfinished
-    (how many of the runs are).
+    """Frame with columns method, at ('final' or a missing ratio), statistic (see `statistic`; one
+    for all ratios), point, low, high, runs, tasks, unfinished (how many of the runs are).
 
     Scores are returns over the largest that there can be (in the control suite a reward of 1 at
     each of 1000 steps); tasks whose rewards have no known bound are left out. Which of the others
@@ -206,24 +208,40 @@ def aggregate(groups):
         scores += [(at, run, run.method, run.config.task, value / largest)
                    for at, value in ({'final': final_return(run)} | found).items()]
     scores = pd.DataFrame(scores, columns=['at', 'run', 'method', 'task', 'score']).dropna()
-    rows, places = [], collections.defaultdict(list)
+    rows, places, parts = [], collections.defaultdict(list), {}
     for at in sorted(scores['at'].unique(), key=lambda at: -1.0 if at == 'final' else at):
-        part, left = comparable(scores[scores['at'] == at])
+        parts[at], left = comparable(scores[scores['at'] == at])
         for line in left:
             places[line].append('at the end of training' if at == 'final' else f'at ratio {at:g}')
-        statistic, estimate = ('interquartile mean', interval) if (
-            part.groupby(['method', 'task']).size().min() >= QUARTILES) else ('mean', mean_interval)
+    # A line through the ratios is of one kind.
+    judged = statistic([part for at, part in parts.items() if at != 'final'])
+    for at, part in parts.items():
+        name, estimate = statistic([part]) if at == 'final' else judged
         for method in sorted(part['method'].unique(), key=order):
             own = part[part['method'] == method]
             said |= set(other_settings(method, own['run']))
             tasks = [group.to_numpy() for _, group in own.groupby('task')['score']]
             unfinished = sum(not run.finished for run in own['run'])
-            rows.append((method, at, statistic, *estimate(tasks), len(own), len(tasks), unfinished))
+            rows.append((method, at, name, *estimate(tasks), len(own), len(tasks), unfinished))
     said |= {f'{line} ({", ".join(where)})' for line, where in places.items()}
     for line in sorted(said):
         print(line)
     return pd.DataFrame(rows, columns=[
         'method', 'at', 'statistic', 'point', 'low', 'high', 'runs', 'tasks', 'unfinished'])
+
+
+def statistic(parts):
+    """(name, function) of what sums up the rows of each of `parts`, frames with columns method and
+    task: the interquartile mean over all runs; or the mean over tasks where a task has fewer than
+    QUARTILES runs of a method, or where methods have theirs on the tasks in other proportions: a
+    task of many runs would weigh more in one method than in another."""
+    for part in parts:
+        counts = part.groupby(['task', 'method']).size().unstack('method')
+        shares = counts / counts.sum()
+        if counts.size and (counts.min(axis=None) < QUARTILES or (
+                shares.max(axis=1) - shares.min(axis=1)).max() > 1e-9):
+            return 'mean', mean_interval
+    return 'interquartile mean', interval
 
 
 def other_settings(method, runs):

@@ -29,7 +29,8 @@ class Family:
     options: options that are for these tasks alone.
     backgrounds: whether natural videos can be put behind what the image shows.
     longest: steps of an episode, of which `--time_limit` can only take away; None: it decides.
-    largest_return: of an episode of so many steps, where the least is 0; or None.
+    largest_return: of an episode of so many steps, where the least is 0; or None. costs: what the
+    names of tasks begin with whose rewards are costs, without a least one.
     """
 
     file: str
@@ -41,6 +42,7 @@ class Family:
     backgrounds: bool = False
     longest: int | None = None
     largest_return: Callable[[int], float] | None = None
+    costs: tuple = ()
 
     def make(self, config, seed):
         return importlib.import_module(f'environments.{self.file}').make(config, seed)
@@ -52,7 +54,8 @@ ENDING = dict(pcont=True, across_episodes=True)
 FAMILIES = {
     'dmc': Family(
         'control_suite', 'dmc_<domain>_<task>', 'dmc_[^_]+_.+', 'dmc_walker_walk',
-        backgrounds=True, largest_return=lambda steps: 1.0 * (steps or 1000)),
+        backgrounds=True, largest_return=lambda steps: 1.0 * (steps or 1000),
+        costs=('dmc_lqr_',)),
     'wipe': Family(
         'wiping', 'wipe_table', 'wipe_table', 'wipe_table', backgrounds=True, longest=400,
         largest_return=lambda steps: 97.828 + 0.25543 * steps),
@@ -103,8 +106,10 @@ def time_limit(config):
 
 def largest_return(config):
     """The largest return of an episode of a configuration's task, or None where none is known."""
-    largest = _row(config.task).largest_return
-    return largest(time_limit(config)) if largest else None
+    row = _row(config.task)
+    if row.largest_return is None or config.task.startswith(row.costs):
+        return None
+    return row.largest_return(time_limit(config))
 
 
 # What MUJOCO_GL may be: three names, and words for the default and for none.

@@ -77,6 +77,15 @@ def test_all_figures_tables_and_newest_videos_are_on_one_page(tmp_path):
     assert len(numbers) > 10 and set(numbers) <= set(found.cells)
 
 
+def test_videos_are_of_the_least_seed_that_has_any(tmp_path):
+    for seed in 0, 1, 2:
+        test_plotting.make(tmp_path / 'in', seed=seed)
+    film(tmp_path / 'in' / test_plotting.WALK / 'mummi' / '1', '000020000-eval.gif')
+    film(tmp_path / 'in' / test_plotting.WALK / 'mummi' / '2', '000020000-eval.gif')
+    found = Reader(drawn(tmp_path))
+    assert 'dmc_walker_walk, mummi, seed 1, 20k steps' in found.texts
+
+
 def test_videos_are_small_and_keep_their_pace(tmp_path):
     (tmp_path / 'run').mkdir()
     film(tmp_path / 'run', '000010000-eval.gif')

@@ -373,7 +373,8 @@ def test_returns_are_compared_by_the_largest_that_a_task_has(tmp_path):
     assert frame['point'][0.0] == pytest.approx(110 / 200, 1e-3)
     for task, time_limit, largest in (
             ('dmc_walker_walk', 0, 1000), ('dmc_walker_walk', 100, 100),
-            ('gym_Pendulum-v1', 0, None)):
+            ('gym_Pendulum-v1', 0, None),
+            ('dmc_lqr_lqr_2_1', 0, None)):  # 1 minus a cost that has no bound, and it ends early
         found = config.Config(task=task, time_limit=time_limit)
         assert environments.largest_return(found) == largest
 
@@ -935,11 +936,73 @@ def test_two_runs_are_enough_of_three_tasks(tmp_path, capsys, tasks):
     written = pd.read_csv(tmp_path.parent / 'out' / 'aggregate.csv')
     np.testing.assert_allclose(written['point'], frame['point'], rtol=1e-5)
     low, high = (100 * frame[name]['mummi', 0.0] for name in ('low', 'high'))
-    row = f'| mean, nothing missing | 15.4 ({low:.1f} to {high:.1f}) | 6.0 (6.0 to 6.0) |'
+    row = (f'| mean, nothing missing | 15.4 ({low:.1f} to {high:.1f}), 7 runs of 3 tasks '
+           '| 6.0 (6.0 to 6.0), 6 runs of 3 tasks |')
     for name in 'table.md', 'index.html':
         text = (tmp_path.parent / 'out' / name).read_text(encoding='utf-8')
         assert 'interquartile mean over all runs' in text
     assert row in (tmp_path.parent / 'out' / 'table.md').read_text(encoding='utf-8')
+
+
+def test_a_task_of_more_runs_weighs_no_more_in_one_method_than_in_another(tmp_path):
+    for level, task in (100.0, WALK), (500.0, RUN):
+        for seed in range(3):
+            make(tmp_path, task, 'mummi', seed, level=level)
+            make(tmp_path, task, 'cvrl', seed, level=level)
+    equal = summaries.aggregate(logs.load([tmp_path])).set_index(['method', 'at'])
+    assert set(equal['statistic']) == {'interquartile mean'}
+    for seed in range(3, 9):
+        make(tmp_path, RUN, 'cvrl', seed, level=500.0)
+    frame = summaries.aggregate(logs.load([tmp_path])).set_index(['method', 'at'])
+    assert set(frame['statistic']) == {'mean'}
+    for at in 'final', 0.0, 0.1:
+        assert frame['point']['mummi', at] == pytest.approx(frame['point']['cvrl', at])
+
+
+def test_one_line_is_of_one_statistic(tmp_path):
+    """A run that was not judged at one ratio changes that of all ratios, and not of training."""
+    for task in WALK, RUN, 'dmc_finger_spin':
+        for seed in range(3):
+            folder = make(tmp_path, task, 'mummi', seed)
+    write(os.path.join(folder, 'results.csv'), RESULTS, [
+        (20000, 'ratio', '', 0, 0, 100, 1000, 9, 0)])
+    frame = summaries.aggregate(logs.load([tmp_path])).set_index('at')
+    assert frame['statistic'].to_dict() == {
+        'final': 'interquartile mean', 0.0: 'mean', 0.1: 'mean'}
+
+
+def test_the_table_names_unfinished_runs_of_the_aggregate(tmp_path):
+    for seed in range(3):
+        make(tmp_path, seed=seed, count=10 if seed == 2 else 20)
+    frame = summaries.aggregate(logs.load([tmp_path]))
+    _, rows = comparison.compared_methods(frame)
+    assert rows and all(row[1].endswith('), 1 unfinished') for row in rows)
+
+
+def test_a_bin_without_an_episode_is_drawn_and_not_counted(tmp_path):
+    make(tmp_path)
+    (run,) = logs.load([tmp_path])[WALK]['mummi']
+    curve = summaries.learning_curve([run], 'train', 500)
+    assert curve['runs'].tolist() == [1, 0] * 17 + [1]
+    assert curve['mean'].iloc[1] == pytest.approx(curve['mean'].iloc[[0, 2]].mean())
+
+
+def test_the_course_ends_where_the_longest_run_does(tmp_path):
+    make(tmp_path, count=21, steps=21000)
+    ((header, _),) = comparison.courses(logs.load([tmp_path]))
+    assert header[-2:] == ['20k', '21k'] and len(header) - 1 <= comparison.PARTS
+
+
+def test_a_metric_that_some_runs_lack_counts_those_that_have_it(tmp_path, monkeypatch):
+    for seed in range(2):
+        folder = make(tmp_path, seed=seed)
+    write(os.path.join(folder, 'metrics.csv'), ('step', 'updates', 'model_loss', 'newer'), [
+        (1000 * number, number, 9 / number, 1.0) for number in range(1, 21)])
+    figures = []
+    monkeypatch.setattr(plotting, 'save', lambda figure, *_: figures.append(figure))
+    plotting.draw_losses(logs.load([tmp_path]), tmp_path, ['model_loss', 'newer'])
+    texts = [axes.get_legend().get_texts()[0].get_text() for axes in figures[0].axes]
+    assert texts == ['mummi, 2 seeds', 'mummi']
 
 
 def test_metrics_are_drawn_against_steps_or_updates(tmp_path, monkeypatch, capsys):

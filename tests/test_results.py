@@ -11,8 +11,10 @@ import statistics
 import pandas as pd
 import pytest
 
+import logs
 import plotting
 import relations
+import summaries
 
 ROOT = pathlib.Path(plotting.__file__).parent
 RESULTS = ROOT / 'results'
@@ -176,6 +178,18 @@ def test_readme_has_the_means_over_the_tasks_of_the_study():
                for name in ('point', 'low', 'high')]
     assert ('MuMMI has {} % of the largest return (95 % interval {} to {}), CVRL {} % ({} to {}) '
             'and Dreamer {} % ({} to {})').format(*numbers) in readme
+
+
+def test_the_page_of_the_study_counts_the_pairs_of_seeds():
+    page = (ROOT / 'results/study/README.md').read_text(encoding='utf-8')
+    groups = logs.load([ROOT / 'results/study/runs'])
+    def pairs(score):
+        return [one > other for group in groups.values()
+                for one in map(score, group['mummi']) for other in map(score, group['cvrl'])]
+    final = pairs(summaries.final_return)
+    judged = pairs(lambda run: summaries.evaluations([run], 'ratio')['mean'][0.0])
+    assert (f"Of the {len(final)} pairs of seeds on one task MuMMI's is the higher in {sum(final)} "
+            f'at the end of training, and in {sum(judged)} when they are judged') in page
 
 
 def test_readme_has_the_returns_of_the_hour():
