@@ -226,6 +226,7 @@ def memory(config):
     judging = config.judging
     frames, width = config.batch * config.length * (not judging), config.deter + config.stoch
     starts = config.batch * math.ceil(config.length / config.imagine_every) * (not judging)
+    videos = os.path.getsize(resolve(config.natural_train)) if config.natural and not judging else 0
     embedding = 32 * config.conv_depth
     values = {  # of the weights
         ('deter', 'hidden'): config.deter * (3 * (config.deter + config.hidden) + config.hidden),
@@ -245,7 +246,7 @@ def memory(config):
             3 * pixels + 2 * places * config.conv_depth if pictures else 100),
         ('batch', 'length', 'horizon', 'deter', 'stoch', 'units'): (
             2 * starts * config.horizon * (width + config.units)),
-        ('envs',): ENVIRONMENT * config.envs,
+        ('envs',): (ENVIRONMENT + videos) * config.envs,
         ('search_candidates', 'horizon', 'deter', 'stoch'): (
             4 * config.search_candidates * config.horizon * width)}
     total, there = sum(needed.values()), available()

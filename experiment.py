@@ -1,6 +1,7 @@
 """An experiment: one method on one task with its settings. Whatever trains, judges, measures or
 loads begins here."""
 
+import dataclasses
 import functools
 import importlib
 import os
@@ -64,9 +65,11 @@ class Experiment:
         words = [self.config.seed, *purpose.encode(), number]
         return np.random.SeedSequence(words).generate_state(count)
 
-    def environments(self, split, count, seed):
-        """`count` environments in processes of their own, see `processes.vector`."""
-        return processes.vector(self.config, split, count, self.description, seed)
+    def environments(self, split, count, seed, **settings):
+        """`count` environments in processes of their own, see `processes.vector`. settings: in
+        place of the configuration's."""
+        config = dataclasses.replace(self.config, **settings)
+        return processes.vector(config, split, count, self.description, seed)
 
     @functools.cached_property
     def strategy(self):
@@ -177,8 +180,8 @@ class Trained:
             self.agent, self.step, _ = experiment.restored()
 
     def environments(self, count=1, split='valid', seed=0):
-        """`count` environments of its task, see `processes.vector`."""
-        return self.experiment.environments(split, count, seed)
+        """`count` environments of its task, see `processes.vector`; all episodes are whole."""
+        return self.experiment.environments(split, count, seed, stagger=False)
 
     def policy(self, observation, state=None):
         """(actions, next state): the actor's mode in a sampled latent, after all that was seen

@@ -204,11 +204,16 @@ def _as_seen(image):
 
 
 def _opened(path):
-    """Yield the frames of a picture, more than one if it moves; an error names the file."""
+    """Yield the frames of a picture, more than one if it moves, each as often as it lasts longer
+    than the shortest: those that are alike may be stored as one. An error names the file."""
     try:
         with PIL.Image.open(path) as image:
-            for frame in PIL.ImageSequence.Iterator(image):
-                yield _as_seen(frame)
+            lasting = [frame.info.get('duration', 0)  # a viewer has its own pace for none
+                       for frame in PIL.ImageSequence.Iterator(image)]
+            shortest = min(lasting)
+            for time, frame in zip(lasting, PIL.ImageSequence.Iterator(image), strict=True):
+                seen = _as_seen(frame)
+                yield from itertools.repeat(seen, round(time / shortest) if shortest else 1)
     except Exception as error:
         raise ValueError(f'{os.path.basename(path)}: {error}') from None
 
@@ -312,8 +317,13 @@ def run(given):
         save(import_videos(given.folder, given.frames, given.every), *free)
     else:
         for path in outputs:
-            stream, count = DRAWN.get(os.path.basename(path), DRAWN['natural_train.pkl'])
+            # Agents are judged on scenes that they were not trained on, whatever the files' names.
+            kind = 'valid' if 'valid' in os.path.basename(path).lower() else 'train'
+            stream, count = DRAWN[f'natural_{kind}.pkl']
             if path in free:
+                if given.out:
+                    print(f'{path}: scenes of natural_{kind}.pkl, since its name has '
+                          f'{"" if kind == "valid" else "no "}"valid" in it')
                 save(draw_videos(given.seed, stream, count, given.frames), path)
             else:
                 print(f'{path} exists and is kept; --overwrite replaces it')
@@ -328,7 +338,8 @@ def main():
     add = parser.add_argument
     add('--import', dest='folder', metavar='FOLDER', help='Import the videos of a folder.')
     add('--show', nargs=2, metavar=('FILE', 'PICTURE'), help='Write a contact sheet of a file.')
-    add('--out', metavar='FILE', help='Write this one file; natural_valid.pkl has other scenes.')
+    add('--out', metavar='FILE',
+        help='Write this one file; with "valid" in its name it has other scenes.')
     add('--frames', type=int, default=50, help='Frames of a video. [%(default)s]')
     add('--every', type=int, default=1, help='Import every n-th frame. [%(default)s]')
     add('--seed', type=int, default=0, help='Seed of the drawn videos. [%(default)s]')

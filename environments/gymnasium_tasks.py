@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 import sys
+import traceback
 
 import gymnasium
 import numpy as np
@@ -23,6 +24,9 @@ PACKAGES = {
     'Adroit': 'gymnasium_robotics'}
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# Modules in which an error tells that there is no OpenGL.
+GRAPHICS = 'OpenGL.', 'glfw.', 'mujoco.', 'gymnasium.envs.mujoco.mujoco_rendering.'
 
 RENDER = 'render'  # in --sensor_map: the picture that the task draws of itself
 
@@ -70,12 +74,17 @@ def drawing(env, build, config):
     return env
 
 
-def register(module, task):
-    """Import what registers a task's id: a package, or a module of the user's."""
+def drawing_unseen():
+    """Have MuJoCo and pygame draw without a screen, where nothing else is asked for."""
     choose_opengl()
-    os.environ.setdefault('SDL_VIDEODRIVER', 'dummy')  # pygame draws without a screen
+    os.environ.setdefault('SDL_VIDEODRIVER', 'dummy')
     os.environ.setdefault('SDL_AUDIODRIVER', 'dummy')
     os.environ.setdefault('PYGAME_HIDE_SUPPORT_PROMPT', '1')
+
+
+def register(module, task):
+    """Import what registers a task's id: a package, or a module of the user's."""
+    drawing_unseen()
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
@@ -97,6 +106,13 @@ def register(module, task):
         raise UserError(
             f'--task {task}: this project has a module {module} of its own; give {own} another '
             'name')
+
+
+def of_graphics(error):
+    """Whether an error came about where a picture is drawn, and not in code of the task's own."""
+    places = [frame.f_globals.get('__name__', '')
+              for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(f'{place}.'.startswith(GRAPHICS) for place in places)
 
 
 def missing(task, what):
@@ -121,7 +137,7 @@ def limited(task, name, steps, **words):
 
 def built(task, name, steps, **words):
     """The environment of the id `name`."""
-    choose_opengl()
+    drawing_unseen()
     try:
         return gymnasium.make(name, max_episode_steps=steps, disable_env_checker=True, **words)
     except gymnasium.error.DependencyNotInstalled as error:
@@ -337,7 +353,6 @@ class SensorTask(gymnasium.Env):
         except gymnasium.error.DependencyNotInstalled as error:
             raise lacking(self._task, error) from error
         except Exception as error:
-            if hasattr(self._env.unwrapped, 'mujoco_renderer') and any(
-                    isinstance(part, Rendered) for part in self._readers.values()):
+            if of_graphics(error):
                 raise no_opengl(error) from error
             raise

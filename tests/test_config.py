@@ -738,6 +738,16 @@ def test_memory_is_estimated_by_the_starts_of_imagination(monkeypatch):
     assert parse(*words, '--imagine_every', '50').batch == 4000
 
 
+def test_memory_holds_the_videos_of_each_environment(tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, 'available', lambda: 8e9)
+    with open(tmp_path / 'large.pkl', 'wb') as file:
+        file.truncate(2 * 10 ** 9)  # of nothing that lies on the disk
+    words = '--natural', '--natural_train', str(tmp_path / 'large.pkl')
+    assert parse(*words, '--envs', '3').envs == 3
+    with pytest.raises(UserError, match='GB of memory .* --envs 5'):
+        parse(*words, '--envs', '5')
+
+
 def test_a_script_whose_method_has_another_name_is_told_to_rename_it(monkeypatch, capsys):
     """Its runs would not be found again by what their configuration says."""
     monkeypatch.setattr(sys, 'argv', ['mine.py', '--dry_run', '--no-natural'])

@@ -16,7 +16,7 @@ import processes
 import variants
 from config import Config, Method, UserError
 from environments.spaces import OneHot
-from experiment import Experiment, Progress
+from experiment import Experiment, Progress, Trained
 
 # --- The schedule --------------------------------------------------------------------------
 
@@ -163,6 +163,13 @@ def test_environments_are_of_the_split_and_the_seed_that_are_asked_for(monkeypat
     made = experiment()
     assert made.environments('valid', 3, 17) == 'made'
     assert calls == [(made.config, 'valid', 3, ('described', 'dmc_walker_walk'), 17)]
+    # Those of a trained agent have whole episodes from the first on.
+    monkeypatch.setattr(type(made), 'restored', lambda self: (None, 0, None))
+    assert made.config.stagger
+    Trained(made).environments(2, 'train')
+    settings, *rest = calls[1]
+    assert settings == dataclasses.replace(made.config, stagger=False)
+    assert rest == ['train', 2, ('described', 'dmc_walker_walk'), 0]
 
 
 def test_agents_of_one_seed_are_the_same_and_of_another_are_not(tmp_path):

@@ -4,6 +4,7 @@ and of packages, where they are. Nothing here imports TensorFlow, beside which O
 import dataclasses
 import fractions
 import importlib.util
+import os
 import pathlib
 import re
 import types
@@ -463,6 +464,38 @@ def test_classic_control_is_drawn():
 def test_minigrid_is_drawn_whole():
     actions, found = check('gym_MiniGrid-Empty-5x5-v0', '--sensors', 'image')
     assert (actions.n, found) == (7, {'image': (64, 64, 3)})
+
+
+@pytest.mark.parametrize('module, told', [
+    ('OpenGL.raw.EGL', True), ('gymnasium.envs.mujoco.mujoco_rendering', True), ('mujoco', True),
+    ('my_task', False), ('mujoco_tasks_of_mine', False)])
+def test_an_error_of_the_tasks_own_drawing_is_no_lack_of_opengl(module, told):
+    namespace = {'__name__': module}
+    exec('def draw():\n    raise KeyError("own")', namespace)
+
+    class Drawn(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+        action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+        metadata, render_mode = {'render_modes': ['rgb_array']}, 'rgb_array'
+        mujoco_renderer = None
+
+        def reset(self, **_):
+            return np.zeros(2, np.float32), {}
+
+        def render(self):
+            return namespace['draw']()
+    task = gymnasium_tasks.SensorTask(Drawn(), settings('gym_own', '--sensors', 'image',
+                                                        '--sensor_map', 'image=render'), 0)
+    with pytest.raises(UserError if told else KeyError, match='OpenGL' if told else 'own'):
+        task.reset()
+
+
+def test_pygame_draws_unseen_for_gymnasiums_own_tasks_too(monkeypatch):
+    for name in 'SDL_VIDEODRIVER', 'SDL_AUDIODRIVER', 'PYGAME_HIDE_SUPPORT_PROMPT':
+        monkeypatch.setenv(name, 'x')
+        monkeypatch.delenv(name)
+    gymnasium_tasks.make(settings('gym_CartPole-v1', '--sensors', 'proprioception'), 0).close()
+    assert os.environ['SDL_VIDEODRIVER'] == os.environ['SDL_AUDIODRIVER'] == 'dummy'
 
 
 def test_mujoco_tasks_render(elsewhere):

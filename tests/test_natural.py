@@ -380,6 +380,32 @@ def test_videos_are_in_the_order_of_their_numbers(tmp_path):
     assert imported(tmp_path).mean((1, 2, 3)).round().tolist() == [9, 10, 100]
 
 
+def test_frames_of_a_gif_last_as_long_as_they_are_shown(tmp_path):
+    """Those that are alike are stored as one that lasts longer."""
+    still = [PIL.Image.new('L', (64, 64), 50 * (number // 2)) for number in range(6)]
+    still[0].save(tmp_path / 'still.gif', save_all=True, duration=50, append_images=[
+        *still[1:], PIL.Image.new('L', (64, 64), 200)])
+    with PIL.Image.open(tmp_path / 'still.gif') as stored:
+        assert stored.n_frames == 4
+    assert natural.import_videos(tmp_path, frames=7).mean((2, 3, 4)).round().tolist() == [
+        [0, 0, 50, 50, 100, 100, 200]]
+
+
+@pytest.mark.parametrize('name, stream, count', [
+    ('my_train.pkl', 0, 24), ('my_valid.pkl', 1, 8), ('Validation.pkl', 1, 8),
+    ('natural_valid.pkl', 1, 8)])
+def test_files_for_judging_have_other_scenes(name, stream, count, tmp_path, monkeypatch, capsys):
+    asked = []
+    def draw(*words):
+        asked.append(words)
+        return np.zeros((1, 1, 3, 64, 64), np.uint8)
+    monkeypatch.setattr(natural, 'draw_videos', draw)
+    monkeypatch.setattr(sys, 'argv', ['natural.py', '--out', str(tmp_path / name)])
+    natural.main()
+    assert asked == [(0, stream, count, 50)]
+    assert f'scenes of natural_{["train", "valid"][stream]}.pkl' in capsys.readouterr().out
+
+
 def test_what_other_systems_leave_and_covers_are_skipped_and_named(tmp_path, capsys):
     made = tmp_path / 'videos'
     (made / 'frames').mkdir(parents=True)
