@@ -75,6 +75,10 @@ def arguments(words):
                    for word in (f'--{name}', getattr(own, name))]
     if own.judging and not own.test:
         raise UserError(f'{own.judging[0]} is for --test; type both')
+    if own.test and 'corrupt' in map(option_of, rest):
+        raise UserError(
+            '--corrupt is what the runs would be trained with, and --test would judge without it; '
+            'leave --test out, and type --test with --corrupt for a run when it is trained')
     for word in rest:
         name = word.split('=')[0].removeprefix('--')
         if word.startswith('--') and name in INSTEAD:

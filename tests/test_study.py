@@ -125,6 +125,8 @@ def test_a_method_that_is_written_otherwise_is_read_or_named(tmp_path, monkeypat
     (('--task', 'dmc_walker_walk'), '--task is not for a study; type --tasks'),
     (('--seed=3',), '--seed is not for a study; type --seeds'),
     (('--test_ratios', '0'), '--test_ratios is for --test; type both'),
+    (('--test', '--corrupt', 'image=noise:0.1'), '--corrupt is what the runs would be trained'),
+    (('--corrupt=image=noise:0.1', '--test'), 'leave --test out, and type --test with --corrupt'),
     (('--test', '--test_ratios', '2'), 'dmc_walker_walk/mummi/0: --test_ratios takes numbers'),
     (('--tasks', 'walker'), "walker/mummi/0: --task 'walker' is not"),
     (('--btach', '3'), 'unknown option --btach for mummi.py; did you mean --batch?'),
@@ -354,7 +356,7 @@ def test_the_table_shows_where_a_run_is_and_what_it_has_reached(tmp_path):
     # Many environments that end at one step, of which some were cut.
     (folder / 'episodes.csv').write_text('step,seconds,mode,return\n' + ''.join(
         f'{step},{2 * step},{mode},{value}\n' for step, mode, value in [
-            (10, 'train', 30), *[(20, 'cut', 1)] * 12, (20, 'train', 10)]))
+            (10, 'train', 30), *[(20, 'cut', 1)] * 12, (20, 'mixed', 1), (20, 'train', 10)]))
     assert overview.progress(runs[1]) == (20, 20.0, 0.5)
     # A study that is typed again with fewer steps: nothing is left.
     assert lines([dataclasses.replace(runs[1], steps=3)], {}, 99)[1].split()[-2:] == ['0:00', 'h']
