@@ -57,7 +57,11 @@ def unused(config, chosen):
         'without --use_sac': (
             not config.use_sac, ('sac_weight', 'critic_rate', 'temperature_rate')),
         'without --natural and a picture in colour': (
-            not (config.natural and configuration.coloured(sensors)), ('natural_variety',)),
+            not (config.natural and configuration.coloured(sensors)),
+            ('natural_variety', 'natural_train', 'natural_valid')),
+        'without a picture among --sensors': (
+            not any(SENSORS[name].kind == 'picture' for name in sensors),
+            ('render',)),
         'with --no-use_dreamer': (
             not config.use_dreamer, ('entropy_bonus', 'actor_gradient')),
         'with one candidate, which is the action itself': (
@@ -226,7 +230,9 @@ def memory(config):
     judging = config.judging
     frames, width = config.batch * config.length * (not judging), config.deter + config.stoch
     starts = config.batch * math.ceil(config.length / config.imagine_every) * (not judging)
-    videos = os.path.getsize(resolve(config.natural_train)) if config.natural and not judging else 0
+    videos = 0
+    if config.natural and not judging and configuration.coloured(variants.meant(config)):
+        videos = os.path.getsize(resolve(config.natural_train))
     embedding = 32 * config.conv_depth
     values = {  # of the weights
         ('deter', 'hidden'): config.deter * (3 * (config.deter + config.hidden) + config.hidden),
@@ -246,17 +252,20 @@ def memory(config):
             3 * pixels + 2 * places * config.conv_depth if pictures else 100),
         ('batch', 'length', 'horizon', 'deter', 'stoch', 'units'): (
             2 * starts * config.horizon * (width + config.units)),
-        ('envs',): (ENVIRONMENT + videos) * config.envs,
+        ('envs',): ENVIRONMENT * config.envs,
+        ('envs', 'natural_train'): videos * config.envs,
         ('search_candidates', 'horizon', 'deter', 'stoch'): (
             4 * config.search_candidates * config.horizon * width)}
     total, there = sum(needed.values()), available()
     if total > there:
         most, usual = max(needed, key=needed.get), Config()
-        most = [name for name in most if getattr(config, name) > getattr(usual, name)] or most
+        most = [name for name in most if isinstance(getattr(config, name), str)
+                or getattr(config, name) > getattr(usual, name)] or most
         raise UserError(
             f'more than {total / 1e9:,.0f} GB of memory are needed, most for '
             f'{" ".join(f"--{name} {getattr(config, name)}" for name in most)}, and this machine '
-            f'has {there / 1e9:,.0f}; type smaller numbers')
+            f'has {there / 1e9:,.0f}; type smaller numbers' + (
+                ', or a file of fewer or shorter videos' * ('natural_train' in most)))
 
 
 def available():

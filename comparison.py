@@ -79,7 +79,7 @@ def table(groups, hours=None):
 def courses(groups):
     """For each task (header, rows) of texts: each method's training return in five to ten parts of
     the longest run, mean over seeds ± standard deviation; empty where not all seeds have
-    episodes so early, or so late."""
+    episodes there."""
     found = []
     for task, group in groups.items():
         # The last episode may end a little after the steps that were asked for.
@@ -158,7 +158,7 @@ def blocks(groups, frame):
     if course := courses(groups):
         found += [*course, 'Training episodes that ended within the part of the run up to so many '
                   'steps: mean of each seed, then over seeds ± standard deviation over seeds; '
-                  'empty where not all seeds have episodes so early, or so late.']
+                  'empty where not all seeds have episodes there.']
     for task, rows in frame.groupby('task', sort=False):
         rows = rows.set_index('method')
         present = [name for name in judged if rows[name].notna().any()]

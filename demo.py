@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -179,6 +180,8 @@ def command(what, how_long, script, *words):
     """Run a script of this folder in a process of its own; its mistakes are this one's."""
     say(f'{what}, {how_long}: python {script} {" ".join(words)}')
     process = subprocess.Popen([sys.executable, str(HERE / script), *words])
+    # It saves what was learned, and would go on alone otherwise.
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         code = process.wait()
     except KeyboardInterrupt:  # it has it too, and saves what was learned; once more ends it
@@ -186,6 +189,8 @@ def command(what, how_long, script, *words):
             with contextlib.suppress(KeyboardInterrupt):
                 process.wait()
         raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if code:
         raise SystemExit(code if code > 0 else 128 - code)
 

@@ -59,7 +59,7 @@ def test(experiment):
     target = experiment.folder / 'results.csv'
     read(target)  # a damaged one is named before anything is played
     # The drop-out chance and the faults are left out, since every condition has its own.
-    options = changed(config, but={'miss_ratio', 'corrupt'})
+    options = changed(config, but={'miss_ratio', 'corrupt', 'length', 'bound_weight'})
     kept = files.writable(target.parent)
     if not kept:
         print(f'warning: cannot write in {target.parent}: results are printed and not kept',
@@ -122,8 +122,9 @@ def agreement(agent, episode, sensors):
 LEARNING = {
     name for name, field in configuration.FIELDS.items()
     if field.metadata['section'] in ('Replay', 'Schedule', 'Optimisers')} - {'length'} | {
-    'free_nats', 'reward_weight', 'kl_balance', 'withhold', 'imagine_every', 'actor_gradient',
-    'entropy_bonus', 'explore_noise', 'explore_epsilon', 'sac_weight', 'use_dreamer'}
+    'natural_train', 'free_nats', 'reward_weight', 'kl_balance', 'withhold', 'imagine_every',
+    'actor_gradient', 'entropy_bonus', 'explore_noise', 'explore_epsilon', 'sac_weight',
+    'use_dreamer'}
 
 
 def changed(config, but=frozenset(), seeded=False):

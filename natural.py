@@ -56,6 +56,9 @@ def save(videos, path):
     print(f'{path}: {len(videos)} videos of {videos.shape[1]} frames')
 
 
+# Durations of a GIF's frames up to the first, ms, are shown as the second by browsers.
+UNSHOWN, UNSHOWN_AS = 10, 100
+
 # FFmpeg turns frames as the file says, but hands over pixels that are not square as they are.
 SQUARE_PIXELS = ['-vf', 'scale=iw*sar:ih,setsar=1']
 # The files that are drawn: of each the stream of random numbers, and how many videos.
@@ -203,28 +206,43 @@ def _as_seen(image):
     return image.convert('RGB')
 
 
+@contextlib.contextmanager
 def _opened(path):
-    """Yield the frames of a picture, more than one if it moves, each as often as it lasts longer
-    than the shortest: those that are alike may be stored as one. An error names the file."""
+    """A picture, which moves if it is a GIF; an error, here and within, names the file."""
     try:
         with PIL.Image.open(path) as image:
-            lasting = [frame.info.get('duration', 0)  # a viewer has its own pace for none
-                       for frame in PIL.ImageSequence.Iterator(image)]
-            shortest = min(lasting)
-            for time, frame in zip(lasting, PIL.ImageSequence.Iterator(image), strict=True):
-                seen = _as_seen(frame)
-                yield from itertools.repeat(seen, round(time / shortest) if shortest else 1)
+            yield image
     except Exception as error:
         raise ValueError(f'{os.path.basename(path)}: {error}') from None
 
 
-def _frames(path):
-    """Yield the frames of a video, or of a folder of pictures in the order of their numbers."""
+def _lasting(image, most):
+    """The durations of the first frames of a GIF, `most` at the most, in milliseconds; those
+    before the damage of a file that is cut off."""
+    found = []
+    try:
+        for frame in itertools.islice(PIL.ImageSequence.Iterator(image), most):
+            duration = frame.info.get('duration', 0)
+            found.append(duration if duration > UNSHOWN else UNSHOWN_AS)
+    except Exception:
+        if not found:
+            raise
+    return found
+
+
+def _frames(path, most):
+    """Yield the frames of a video, or of a folder of pictures in the order of their numbers, at
+    least `most` of them if there are so many."""
     if os.path.isdir(path):
         for name in _look(path)[0]:
-            yield next(_opened(os.path.join(path, name)))
+            with _opened(os.path.join(path, name)) as image:
+                yield _as_seen(image)
     elif path.lower().endswith('.gif'):
-        yield from _opened(path)
+        with _opened(path) as image:
+            # Frames that are alike may be stored as one that lasts longer than the others.
+            lasting = _lasting(image, most)
+            for time, frame in zip(lasting, PIL.ImageSequence.Iterator(image)):
+                yield from itertools.repeat(_as_seen(frame), round(time / min(lasting)))
     else:
         # An absolute path, since the part before a colon of another could be read as a protocol.
         with imageio.v3.imopen(os.path.abspath(path), 'r', plugin='FFMPEG') as file:
@@ -263,7 +281,7 @@ def import_videos(folder, frames=50, every=1):
                 _say_skipped(path, useless)
                 if not own:
                     raise ValueError('it holds no png or jpg; a folder in a folder is one video')
-            for image in itertools.islice(_frames(path), 0, length, every):
+            for image in itertools.islice(_frames(path, length), 0, length, every):
                 video.append(np.asarray(PIL.ImageOps.fit(image, (SIDE, SIDE))).transpose(2, 0, 1))
         except Exception as error:
             tqdm.tqdm.write(f'skipped {path}: {reason(error)}')

@@ -121,14 +121,15 @@ def _made(found, replay, progress, metrics, sensors, config):
             'step': step,
             'updates': max((updates for at, updates in phases if at < step), default=0),
             'seconds': then if step == last else float(np.interp(step, steps, wall)),
-            'mode': _mode(step, episode.steps, config),
+            'mode': _mode(step, episode.steps, config, episode is replay.episodes[0]),
             **summary(arrays, sensors), 'episode': episode.number}))
     return [{key: str(value) for key, value in row.items()} for row in rows]
 
 
-def _mode(step, length, config):
-    """Of an episode of `length` steps that ended at `step`. The others went on beside it."""
-    if step <= config.prefill:
+def _mode(step, length, config, first):
+    """Of an episode of `length` steps that ended at `step`, beside which the others went on. The
+    first is of random actions however long it is: until then there is nothing to learn from."""
+    if first or step <= config.prefill:
         return 'prefill'
     return 'mixed' if step - config.envs * length < config.prefill else 'train'
 

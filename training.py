@@ -194,6 +194,10 @@ class Trainer:
         if not self.progress.begun and (
                 self.step < config.prefill or not self._can_sample()):
             self.collect_random(config.prefill)
+        if not self.progress.begun and self.driver.begun:
+            # The agent goes on amid episodes, as training sequences begin there: without a latent,
+            # but with the action that led to what is seen.
+            self.policy.state |= {'action': tf.constant(self.driver.last_actions())}
         self.catch_up()
         while self.step < config.steps:
             self.collect(min(self.progress.next_phase(config), config.steps))
@@ -216,9 +220,6 @@ class Trainer:
             return self.agent.actions.uniform(self.uniform, self.driver.count)
 
         self._collect('prefill', act, lambda: self.step >= until and self._can_sample())
-        # The agent goes on amid episodes, as training sequences begin there: without a latent, but
-        # with the action that led to what is seen.
-        self.policy.state |= {'action': tf.constant(self.driver.last_actions())}
 
     def collect(self, until):
         """Exploring actions of the agent until step `until`."""

@@ -26,7 +26,8 @@ PACKAGES = {
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # Modules in which an error tells that there is no OpenGL.
-GRAPHICS = 'OpenGL.', 'glfw.', 'mujoco.', 'gymnasium.envs.mujoco.mujoco_rendering.'
+GRAPHICS = ('OpenGL.', 'glfw.', 'mujoco.gl_context.', 'mujoco.egl.', 'mujoco.osmesa.',
+            'mujoco.glfw.')
 
 RENDER = 'render'  # in --sensor_map: the picture that the task draws of itself
 
@@ -109,7 +110,9 @@ def register(module, task):
 
 
 def of_graphics(error):
-    """Whether an error came about where a picture is drawn, and not in code of the task's own."""
+    """Whether an error came about where OpenGL is begun, and not in what a task asks of it."""
+    if type(error).__name__ == 'FatalError':  # MuJoCo's, of a context that cannot draw
+        return True
     places = [frame.f_globals.get('__name__', '')
               for frame, _ in traceback.walk_tb(error.__traceback__)]
     return any(f'{place}.'.startswith(GRAPHICS) for place in places)

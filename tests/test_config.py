@@ -360,6 +360,10 @@ def test_mistake_is_one_line_that_names_it_before_tensorflow_is_imported(
     (['--no-refine_actions', '--refine_rate', '0.1'], [
         '--refine_rate does nothing without --refine_actions; leave it out']),
     (['--natural_variety'], ['--natural_variety does nothing without --natural and a ']),
+    (['--natural_train', 'nowhere.pkl'], ['--natural_train does nothing without --natural and a ']),
+    (['--natural_valid', 'nowhere.pkl'], ['--natural_valid does nothing without --natural and a ']),
+    (['--sensors', 'touch', '--render', 'full'], [
+        '--render does nothing without a picture among --sensors; leave it out']),
     (['--natural', '--natural_train', __file__, '--natural_valid', __file__, '--natural_variety',
       '--sensors', 'depth,touch'], [
           '--natural_variety does nothing without --natural and a picture in colour; leave']),
@@ -744,8 +748,12 @@ def test_memory_holds_the_videos_of_each_environment(tmp_path, monkeypatch):
         file.truncate(2 * 10 ** 9)  # of nothing that lies on the disk
     words = '--natural', '--natural_train', str(tmp_path / 'large.pkl')
     assert parse(*words, '--envs', '3').envs == 3
-    with pytest.raises(UserError, match='GB of memory .* --envs 5'):
+    with pytest.raises(UserError, match='--envs 5 --natural_train .*, or a file of fewer'):
         parse(*words, '--envs', '5')
+    # They are loaded where there is a picture to put them into.
+    words = '--natural', '--sensors', 'touch', '--envs', '5'
+    assert dataclasses.replace(parse(*words), natural_train=str(tmp_path / 'large.pkl'))
+    checks.memory(dataclasses.replace(parse(*words), natural_train=str(tmp_path / 'large.pkl')))
 
 
 def test_a_script_whose_method_has_another_name_is_told_to_rename_it(monkeypatch, capsys):

@@ -467,11 +467,12 @@ def test_minigrid_is_drawn_whole():
 
 
 @pytest.mark.parametrize('module, told', [
-    ('OpenGL.raw.EGL', True), ('gymnasium.envs.mujoco.mujoco_rendering', True), ('mujoco', True),
-    ('my_task', False), ('mujoco_tasks_of_mine', False)])
+    ('OpenGL.raw.EGL', True), ('mujoco.egl', True), ('mujoco.renderer', False), ('mujoco', False),
+    ('my_task', False), ('glfw_tasks_of_mine', False)])
 def test_an_error_of_the_tasks_own_drawing_is_no_lack_of_opengl(module, told):
     namespace = {'__name__': module}
     exec('def draw():\n    raise KeyError("own")', namespace)
+    assert gymnasium_tasks.of_graphics(type('FatalError', (Exception,), {})())
 
     class Drawn(gymnasium.Env):
         observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)

@@ -351,7 +351,8 @@ def test_settings_that_are_not_the_runs_own_are_told(tmp_path):
     commandline.save(own, 'mummi', str(tmp_path / 'config.json'))
     changes = {'natural': False, 'natural_valid': 'a,b.pkl', 'miss_ratio': 0.3, 'seed': 9,
                'test': True, 'envs': 4, 'render': 'full', 'batch': 7, 'actor_rate': 1.0,
-               'prefill': 3, 'withhold': 0.1, 'explore_noise': 0.0}  # of learning alone
+               'prefill': 3, 'withhold': 0.1, 'explore_noise': 0.0,
+               'natural_train': 'mine.pkl'}  # of learning alone
     assert evaluation.changed(own) == ''
     changed = dataclasses.replace(own, **changes)
     assert evaluation.changed(changed) == (

@@ -391,6 +391,35 @@ def test_frames_of_a_gif_last_as_long_as_they_are_shown(tmp_path):
         [0, 0, 50, 50, 100, 100, 200]]
 
 
+def test_a_short_frame_of_a_gif_makes_the_others_no_longer(tmp_path):
+    """What lasts no longer than 10 ms is shown for 100."""
+    frames = [PIL.Image.new('L', (64, 64), 40 * number) for number in range(5)]
+    frames[0].save(tmp_path / 'short.gif', save_all=True, append_images=frames[1:],
+                   duration=[100, 100, 10, 100, 200])
+    assert natural.import_videos(tmp_path, frames=6).mean((2, 3, 4)).round().tolist() == [
+        [0, 40, 80, 120, 160, 160]]
+
+
+def test_of_a_damaged_gif_the_frames_before_are_taken(tmp_path):
+    random = np.random.default_rng(0)
+    frames = [PIL.Image.fromarray(random.integers(0, 255, (64, 64), np.uint8)) for _ in range(9)]
+    whole = tmp_path / 'whole.gif'
+    frames[0].save(whole, save_all=True, append_images=frames[1:], duration=50)
+    wanted = natural.import_videos(tmp_path, frames=5)
+    whole.write_bytes(whole.read_bytes()[:int(0.9 * whole.stat().st_size)])
+    np.testing.assert_array_equal(natural.import_videos(tmp_path, frames=5), wanted)
+
+
+def test_a_picture_that_moves_is_a_frame_among_others(tmp_path):
+    (tmp_path / 'frames').mkdir()
+    for number in range(3):
+        moving = [PIL.Image.new('L', (64, 64), 50 * number + add) for add in range(2)]
+        moving[0].save(tmp_path / 'frames' / f'{number}.png', save_all=True,
+                       append_images=moving[1:], duration=[50, 500])
+    assert natural.import_videos(tmp_path, frames=3).mean((2, 3, 4)).round().tolist() == [
+        [0, 50, 100]]
+
+
 @pytest.mark.parametrize('name, stream, count', [
     ('my_train.pkl', 0, 24), ('my_valid.pkl', 1, 8), ('Validation.pkl', 1, 8),
     ('natural_valid.pkl', 1, 8)])

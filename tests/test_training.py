@@ -123,7 +123,8 @@ def test_an_episode_that_was_begun_at_random_and_ended_by_the_agent_is_of_neithe
     (4, 50, 'mixed'), (4, 80, 'train')])
 def test_the_mode_of_an_episode_whose_row_was_lost_is_told_by_its_steps(envs, step, wanted):
     settings = config.Config(prefill=40, envs=envs)
-    assert records._mode(step, 10, settings) == wanted
+    assert records._mode(step, 10, settings, False) == wanted
+    assert records._mode(step, 10, settings, True) == 'prefill'
 
 
 def test_the_run_collects_on_training_backgrounds_by_exploring_and_judges_without_on_others(whole):
