@@ -1,6 +1,8 @@
 """The demo: what it shows of a trained agent, and that it says so where there is none."""
 
+import os
 import pathlib
+import signal
 import sys
 
 import helpers
@@ -234,3 +236,28 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         demo.main(['--outdir', str(tmp_path / 'file' / 'x')])
     assert stopped.value.code == 2 and 'cannot write in' in capsys.readouterr().err
+
+
+def test_a_demo_that_is_ended_ends_its_training(monkeypatch):
+    """By SIGTERM, which a terminal does not hand on; the training saves what was learned."""
+    asked = []
+
+    class Training:
+        returncode = None
+
+        def wait(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return 143
+
+        def terminate(self):
+            asked.append('end')
+    monkeypatch.setattr(demo.subprocess, 'Popen', lambda words: Training())
+    unheard = lambda *_: asked.append('unheard')
+    before = signal.signal(signal.SIGTERM, unheard)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            demo.command('training', 'a minute', 'mummi.py')
+        assert (ended.value.code, asked) == (143, ['end'])
+        assert signal.getsignal(signal.SIGTERM) is unheard
+    finally:
+        signal.signal(signal.SIGTERM, before)
